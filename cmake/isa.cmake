@@ -1,0 +1,19 @@
+# Instruction sets for which src/kernels/cpu/*.cpp is compiled, slowest first. Each file is compiled once per entry with
+# TANDEM_ISA_NAMESPACE set to the entry's name; the table of an entry is picked at run time (kernels/isa.h).
+set(TANDEM_ISAS avx2 avx512 avx512_bf16)
+set(TANDEM_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(TANDEM_ISA_FLAGS_avx512 ${TANDEM_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512cd
+    -mprefer-vector-width=512)
+set(TANDEM_ISA_FLAGS_avx512_bf16 ${TANDEM_ISA_FLAGS_avx512} -mavx512bf16 -mavx512vnni)
+
+# tandem_isa_objects(TARGET sources...): adds the sources to TARGET once per instruction set.
+function(tandem_isa_objects target)
+  foreach(isa ${TANDEM_ISAS})
+    set(name ${target}_${isa})
+    add_library(${name} OBJECT ${ARGN})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+    target_compile_options(${name} PRIVATE ${TANDEM_ISA_FLAGS_${isa}} -O3 -ffp-contract=fast)
+    target_compile_definitions(${name} PRIVATE TANDEM_ISA_NAMESPACE=${isa})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${name}>)
+  endforeach()
+endfunction()
