@@ -1,0 +1,49 @@
+// Text to token ids and back. Reads and writes Hugging Face `tokenizer.json` files.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tandem {
+
+class Tokenizer {
+ public:
+  // InputError for a file that is missing, malformed or of a kind that is not supported.
+  static Tokenizer load(const std::filesystem::path& path);
+  static Tokenizer parse(std::string_view json, const std::string& where);
+
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  // UTF-8 text to ids. Special tokens written in the text are recognised. With `add_special` the file's post-processor
+  // adds its tokens (a template's BOS, for example). InputError when the text is not UTF-8 (with the byte offset).
+  // Safe to call from several threads.
+  std::vector<int32_t> encode(std::string_view text, bool add_special = false) const;
+
+  // Ids to text; byte sequences that are not UTF-8 become U+FFFD. InputError for an id outside the vocabulary.
+  std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
+
+  int32_t vocab_size() const;  // one more than the largest id, added tokens included
+  std::optional<int32_t> token_to_id(std::string_view token) const;
+  std::string id_to_token(int32_t id) const;
+  bool is_special(int32_t id) const;
+
+  // The file's bytes, as read or as written by the trainer, and their 64-bit hash as 16 hex digits (for shard headers
+  // and checkpoints).
+  const std::string& json() const;
+  const std::string& hash() const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace tandem
