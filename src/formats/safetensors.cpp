@@ -44,35 +44,24 @@ std::optional<DType> parse_dtype(std::string_view name) {
 
 const char* stored_name(DType dtype) {
   switch (dtype) {
-    case DType::f32:
-      return "F32";
-    case DType::bf16:
-      return "BF16";
+    case DType::f32: return "F32";
+    case DType::bf16: return "BF16";
     case DType::f64:
-    case DType::bf16_in_f64:
-      return "F64";
-    case DType::i32:
-      return "I32";
-    case DType::i64:
-      return "I64";
-    case DType::u8:
-      return "U8";
+    case DType::bf16_in_f64: return "F64";
+    case DType::i32: return "I32";
+    case DType::i64: return "I64";
+    case DType::u8: return "U8";
   }
   return "?";
 }
 
 Shape make_shape(std::span<const int64_t> d) {
   switch (d.size()) {
-    case 0:
-      return {};
-    case 1:
-      return {d[0]};
-    case 2:
-      return {d[0], d[1]};
-    case 3:
-      return {d[0], d[1], d[2]};
-    default:
-      return {d[0], d[1], d[2], d[3]};
+    case 0: return {};
+    case 1: return {d[0]};
+    case 2: return {d[0], d[1]};
+    case 3: return {d[0], d[1], d[2]};
+    default: return {d[0], d[1], d[2], d[3]};
   }
 }
 
@@ -118,8 +107,7 @@ std::optional<uint64_t> byte_count(std::span<const int64_t> dims, DType dtype) {
   return bytes;
 }
 
-Record parse_record(const std::string& name, const Json& info, uint64_t buffer_bytes,
-                    const std::string& file) {
+Record parse_record(const std::string& name, const Json& info, uint64_t buffer_bytes, const std::string& file) {
   std::string where = tensor_place(name, file);
   Record record{.name = name};
   std::string dtype = json_string(info, "dtype", where);
@@ -148,11 +136,10 @@ Record parse_record(const std::string& name, const Json& info, uint64_t buffer_b
   record.shape = make_shape(dims);
   std::vector<int64_t> offsets = as_sizes(json_at(info, "data_offsets", where), "data_offsets", where);
   if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<uint64_t>(offsets[1]) > buffer_bytes) {
-    throw InputError(
-        {.what = "bad 'data_offsets'",
-         .where = where,
-         .got = short_dump(info.at("data_offsets")),
-         .expected = fmt::format("[begin, end] within the file's {} bytes of data", buffer_bytes)});
+    throw InputError({.what = "bad 'data_offsets'",
+                      .where = where,
+                      .got = short_dump(info.at("data_offsets")),
+                      .expected = fmt::format("[begin, end] within the file's {} bytes of data", buffer_bytes)});
   }
   record.begin = static_cast<uint64_t>(offsets[0]);
   record.end = static_cast<uint64_t>(offsets[1]);
@@ -296,8 +283,7 @@ std::string header_for(std::span<const SafetensorsEntry* const> order,
     OrderedJson shape = OrderedJson::array();
     for (int i = 0; i < e->tensor.shape.rank(); ++i) shape.push_back(e->tensor.shape[i]);
     uint64_t end = at + static_cast<uint64_t>(e->tensor.bytes());
-    header[e->name] = {
-        {"dtype", stored_name(e->tensor.dtype)}, {"shape", shape}, {"data_offsets", {at, end}}};
+    header[e->name] = {{"dtype", stored_name(e->tensor.dtype)}, {"shape", shape}, {"data_offsets", {at, end}}};
     at = end;
   }
   std::string text = header.dump();

@@ -40,8 +40,7 @@ class SafetensorsFile {
   std::vector<std::string> names_;
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, std::string> metadata_;
-  std::vector<std::vector<std::byte>>
-      copies_;  // of misaligned tensors; each allocation is aligned for any element
+  std::vector<std::vector<std::byte>> copies_;  // of misaligned tensors; each allocation is aligned for any element
 };
 
 struct SafetensorsEntry {
