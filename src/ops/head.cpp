@@ -1,0 +1,124 @@
+#include "ops/head.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/matmul.h"
+
+namespace tandem::ops {
+namespace {
+
+// Logits of one chunk: 256 rows of a 32k vocabulary are 32 MiB.
+constexpr int64_t kChunkElements = int64_t{8} << 20;
+
+int64_t rows_per_chunk(int64_t tokens, int64_t vocab) {
+  int64_t rows = std::clamp<int64_t>(kChunkElements / vocab, 16, 4096) / 16 * 16;
+  int64_t chunks = (tokens + rows - 1) / rows;
+  return (tokens + chunks - 1) / chunks;
+}
+
+void check_labels(std::span<const int32_t> labels, int64_t tokens, int64_t vocab) {
+  if (static_cast<int64_t>(labels.size()) != tokens) {
+    throw LogicError({.what = "head_loss: wrong number of labels",
+                      .got = fmt::format("{}", labels.size()),
+                      .expected = fmt::format("{}", tokens)});
+  }
+  for (size_t t = 0; t < labels.size(); ++t) {
+    if (labels[t] == kernels::kIgnoredLabel || (labels[t] >= 0 && labels[t] < vocab)) continue;
+    throw InputError({.what = "label outside the vocabulary",
+                      .where = fmt::format("token {}", t),
+                      .got = fmt::format("{}", labels[t]),
+                      .expected = fmt::format("0..{} or {}", vocab - 1, kernels::kIgnoredLabel)});
+  }
+}
+
+// Working memory of head_loss, from the tape's pools.
+struct Scratch {
+  Tensor logits;   // [rows, V]
+  Tensor dlogits;  // [rows, V], defined when the gradient is wanted
+  std::span<float> loss;
+  std::span<int32_t> best;
+};
+
+LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Tensor& dx, const Weight& weight,
+                  std::span<const int32_t> labels, double multiplier) {
+  Context& ctx = tape.context();
+  int64_t rows = x.rows();
+  Tensor logits = scratch.logits.slice_rows(0, rows);
+  Tensor dlogits = scratch.dlogits.defined() ? scratch.dlogits.slice_rows(0, rows) : Tensor();
+  std::span<int32_t> best = scratch.best.empty() ? scratch.best : scratch.best.subspan(0, static_cast<size_t>(rows));
+  kernels::matmul_nt(ctx, logits, x, weight.value);
+  kernels::cross_entropy(ctx, scratch.loss, dlogits, best, logits, labels, multiplier, 1.0);
+  if (dlogits.defined()) {
+    kernels::matmul_nn(ctx, dx, dlogits, weight.value);
+    if (weight.grad.defined()) {
+      kernels::matmul_tn(ctx, weight.grad, dlogits, x, kernels::Store::accumulate);
+    }
+  }
+  LossSum sum;
+  for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
+    if (labels[t] == kernels::kIgnoredLabel) continue;
+    sum.sum += scratch.loss[t];
+    ++sum.tokens;
+    if (!best.empty()) sum.correct += best[t] == labels[t];
+  }
+  return sum;
+}
+
+}  // namespace
+
+LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32_t> labels,
+                  const HeadOptions& options) {
+  int64_t tokens = x->value.rows(), vocab = weight.value.shape[0];
+  check_shape("head_loss", "x", x->value, {tokens, weight.value.shape[1]});
+  check_labels(labels, tokens, vocab);
+  bool gradient = tape.recording();
+  int64_t chunk = rows_per_chunk(tokens, vocab);
+  DType wide = tape.precision().residual, narrow = tape.precision().activation;
+
+  Scratch scratch;
+  scratch.logits = tape.take_scratch(wide, {chunk, vocab});
+  // In float32 the gradient overwrites the logits.
+  if (gradient) scratch.dlogits = narrow == wide ? scratch.logits : tape.take_scratch(narrow, {chunk, vocab});
+  Tensor losses = tape.arena().tensor(DType::f32, {chunk});
+  scratch.loss = {losses.as<float>(), static_cast<size_t>(chunk)};
+  if (options.count_correct) {
+    scratch.best = {tape.arena().tensor(DType::i32, {chunk}).as<int32_t>(), static_cast<size_t>(chunk)};
+  }
+  Tensor dx = gradient ? tape.gradient_slot(x).tensor : Tensor();
+
+  LossSum total;
+  for (int64_t begin = 0; begin < tokens; begin += chunk) {
+    int64_t end = std::min(begin + chunk, tokens);
+    auto rows = static_cast<size_t>(end - begin);
+    LossSum part =
+        one_chunk(tape, scratch, x->value.slice_rows(begin, end), gradient ? dx.slice_rows(begin, end) : Tensor(),
+                  weight, labels.subspan(static_cast<size_t>(begin), rows), options.multiplier);
+    total.sum += part.sum;
+    total.tokens += part.tokens;
+    total.correct += part.correct;
+    if (!options.token_loss.empty()) {
+      std::copy_n(scratch.loss.data(), rows, options.token_loss.data() + begin);
+    }
+  }
+  if (scratch.dlogits.defined() && scratch.dlogits.data != scratch.logits.data) {
+    tape.give_back_scratch(scratch.dlogits);
+  }
+  tape.give_back_scratch(scratch.logits);
+  return total;
+}
+
+void head_logits(Tape& tape, const Tensor& logits, Var x, const Weight& weight, double multiplier) {
+  check_shape("head_logits", "logits", logits, {x->value.rows(), weight.value.shape[0]});
+  kernels::matmul_nt(tape.context(), logits, x->value, weight.value);
+  if (multiplier == 1) return;
+  for (int64_t t = 0; t < logits.rows(); ++t) {
+    for (int64_t v = 0; v < logits.row_size(); ++v) {
+      store_element(logits, t, v, load_element(logits, t, v) * multiplier);
+    }
+  }
+}
+
+}  // namespace tandem::ops

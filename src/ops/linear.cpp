@@ -1,0 +1,54 @@
+#include "ops/linear.h"
+
+#include "kernels/elementwise.h"
+#include "kernels/matmul.h"
+
+namespace tandem::ops {
+namespace {
+
+// dx = dy W and dW += dy^T x, with dy rounded to the type of the operands.
+void linear_backward(Tape& tape, const Tensor& dy, Var x, const Weight& weight) {
+  Context& ctx = tape.context();
+  Tape::Converted d = tape.converted(dy, x->value.dtype);
+  if (x->needs_grad) {
+    Tape::GradientSlot dx = tape.gradient_slot(x);
+    kernels::matmul_nn(ctx, dx.tensor, d.tensor, weight.value,
+                       dx.accumulate ? kernels::Store::accumulate : kernels::Store::overwrite);
+  }
+  if (weight.grad.defined()) {
+    kernels::matmul_tn(ctx, weight.grad, d.tensor, x->value, kernels::Store::accumulate);
+  }
+  tape.give_back(d);
+}
+
+}  // namespace
+
+Var linear(Tape& tape, Var x, const Weight& weight) {
+  int64_t tokens = x->value.rows(), in = weight.value.shape[1], out_size = weight.value.shape[0];
+  check_shape("linear", "x", x->value, {tokens, in});
+  Var out = tape.activation({tokens, out_size});
+  kernels::matmul_nt(tape.context(), out->value, x->value, weight.value);
+  tape.on_backward([=](Tape& t) {
+    if (!out->grad.defined()) return;
+    linear_backward(t, out->grad, x, weight);
+    t.drop_gradient(out);
+  });
+  return out;
+}
+
+Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight) {
+  int64_t tokens = x->value.rows(), in = weight.value.shape[1], out_size = weight.value.shape[0];
+  check_shape("linear_residual", "x", x->value, {tokens, in});
+  check_shape("linear_residual", "residual", residual->value, {tokens, out_size});
+  Var out = tape.residual({tokens, out_size});
+  kernels::matmul_nt(tape.context(), out->value, x->value, weight.value);
+  kernels::add(tape.context(), out->value, out->value, residual->value);
+  tape.on_backward([=](Tape& t) {
+    if (!out->grad.defined()) return;
+    linear_backward(t, out->grad, x, weight);
+    t.move_gradient(residual, out);
+  });
+  return out;
+}
+
+}  // namespace tandem::ops

@@ -1,0 +1,14 @@
+// Linear layers without bias: y = x W^T with W stored [out, in].
+#pragma once
+
+#include "ops/tape.h"
+
+namespace tandem::ops {
+
+// x [T, in], weight [out, in] -> activation [T, out].
+Var linear(Tape& tape, Var x, const Weight& weight);
+
+// residual + x W^T, on the residual stream: the end of an attention or MLP branch.
+Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight);
+
+}  // namespace tandem::ops

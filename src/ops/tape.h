@@ -1,0 +1,140 @@
+// The record of a forward pass, run backwards for the gradient.
+//
+// Operations are coarse (a linear layer, a norm, an attention), each with its forward and its gradient side by side in
+// one file. An operation computes its value at once and leaves a closure on the tape; backward() runs the closures
+// last to first. Values and closures live in the tape's arena and vanish with reset(); gradients of intermediate values
+// come from a pool and return to it as soon as they have been used, so that a step holds few of them at a time. After
+// the first step neither asks the system for memory.
+#pragma once
+
+#include <cstring>
+#include <new>
+#include <span>
+#include <type_traits>
+
+#include "kernels/context.h"
+#include "tensor/arena.h"
+
+namespace tandem {
+
+// In which types a pass computes. Reference precisions run the same model on plain loops in double: `reference` is
+// the yardstick for float32, `reference_bf16` rounds wherever a bf16 run rounds.
+struct Precision {
+  DType activation = DType::f32;  // operands of matrix products, attention
+  DType residual = DType::f32;    // residual stream, norms, sums, gradients of parameters
+
+  static constexpr Precision float32() { return {DType::f32, DType::f32}; }
+  static constexpr Precision bfloat16() { return {DType::bf16, DType::f32}; }
+  static constexpr Precision reference() { return {DType::f64, DType::f64}; }
+  static constexpr Precision reference_bf16() { return {DType::bf16_in_f64, DType::f64}; }
+  bool operator==(const Precision&) const = default;
+};
+
+// A value on the tape.
+struct Node {
+  Tensor value;
+  Tensor grad;       // undefined until something flows back
+  DType grad_dtype;  // float32 (or double) where several consumers add up
+  bool needs_grad;
+};
+using Var = Node*;
+
+// A trainable tensor as operations see it. Gradients are added to `grad`; undefined: not wanted.
+struct Weight {
+  Tensor value;
+  Tensor grad;
+};
+
+class Tape {
+ public:
+  enum class Mode { record, no_grad };
+
+  Tape(Context& ctx, Precision precision, Mode mode) : ctx_(ctx), precision_(precision), mode_(mode) {}
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  Context& context() { return ctx_; }
+  Arena& arena() { return arena_; }
+  const Precision& precision() const { return precision_; }
+  bool recording() const { return mode_ == Mode::record; }
+  void set_mode(Mode mode) { mode_ = mode; }
+
+  // New values, uninitialised. An activation's gradient has the activation's type and one consumer writes it, unless
+  // `shared_grad` asks for the wider type in which several consumers can add up.
+  Var activation(const Shape& shape, bool shared_grad = false);
+  Var residual(const Shape& shape);
+  // Takes a tensor that somebody else owns as an input that needs no gradient.
+  Var constant(const Tensor& value);
+
+  // Leaves a closure void(Tape&) for the backward pass. Closures are copied into the arena byte by byte: capture
+  // pointers, spans and numbers, not objects with destructors.
+  template <class F>
+  void on_backward(F closure) {
+    static_assert(std::is_trivially_copyable_v<F> && std::is_trivially_destructible_v<F>);
+    if (!recording()) return;
+    void* place = arena_.allocate(sizeof(Record) + sizeof(F) + alignof(F));
+    auto* record = new (place) Record;
+    void* body =
+        reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(record + 1) + alignof(F) - 1) / alignof(F) * alignof(F));
+    new (body) F(closure);
+    record->body = body;
+    record->run = [](void* f, Tape& tape) { (*static_cast<F*>(f))(tape); };
+    record->previous = last_;
+    last_ = record;
+  }
+
+  // Runs the closures. Gradients must have been seeded (a loss operation does that).
+  void backward();
+
+  // Where the gradient of `v` goes: the tensor, and whether it already holds something to add to. For use inside
+  // closures of v's consumers.
+  struct GradientSlot {
+    Tensor tensor;
+    bool accumulate;
+  };
+  GradientSlot gradient_slot(Var v);
+  // Hands the buffer of a finished gradient to another value of the same shape and type, or adds it there. `from` has
+  // no gradient afterwards.
+  void move_gradient(Var to, Var from);
+  // Returns v's gradient to the pool; called by the closure of the operation that produced v, when it is done with it.
+  void drop_gradient(Var v);
+  // Scratch of the backward pass.
+  Tensor take_scratch(DType dtype, const Shape& shape) { return pool_.take(dtype, shape); }
+  void give_back_scratch(const Tensor& t) { pool_.give_back(t); }
+  // x itself when it has type `dtype`, else a converted copy from the pool (`owned`: give it back).
+  struct Converted {
+    Tensor tensor;
+    bool owned;
+  };
+  Converted converted(const Tensor& x, DType dtype);
+  void give_back(const Converted& c) {
+    if (c.owned) pool_.give_back(c.tensor);
+  }
+
+  // Forgets everything recorded; keeps the memory.
+  void reset();
+
+  size_t reserved_bytes() const { return arena_.reserved_bytes() + pool_.reserved_bytes(); }
+  int64_t system_allocations() const { return arena_.system_allocations() + pool_.system_allocations(); }
+
+ private:
+  struct Record {
+    void (*run)(void*, Tape&);
+    void* body;
+    Record* previous;
+  };
+
+  Var node(const Tensor& value, DType grad_dtype, bool needs_grad);
+
+  Context& ctx_;
+  Precision precision_;
+  Mode mode_;
+  Arena arena_;
+  BlockPool pool_;
+  Record* last_ = nullptr;
+};
+
+// LogicError unless t has this shape; names the operation and the operand.
+void check_shape(const char* op, const char* operand, const Tensor& t, const Shape& expected);
+
+}  // namespace tandem
