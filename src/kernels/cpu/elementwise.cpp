@@ -1,0 +1,39 @@
+#include "kernels/cpu/elementwise.h"
+
+#include "kernels/cpu/simd.h"
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+namespace {
+
+void add(float* y, const float* a, const float* b, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(a + i) + load(b + i));
+  if (i < n) store(y + i, load(a + i, n - i) + load(b + i, n - i), n - i);
+}
+
+template <class T>
+void accumulate(float* y, const T* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) + load(x + i));
+  if (i < n) store(y + i, load(y + i, n - i) + load(x + i, n - i), n - i);
+}
+
+template <class To, class From>
+void convert(To* y, const From* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
+  if (i < n) store(y + i, load(x + i, n - i), n - i);
+}
+
+}  // namespace
+
+extern const ElementwiseKernels kElementwise;
+const ElementwiseKernels kElementwise = {
+    .add = add,
+    .accumulate_f32 = accumulate<float>,
+    .accumulate_bf16 = accumulate<uint16_t>,
+    .to_bf16 = convert<uint16_t, float>,
+    .to_f32 = convert<float, uint16_t>,
+};
+
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

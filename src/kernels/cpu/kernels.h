@@ -1,0 +1,33 @@
+// The function table of one instruction set. Every cpu/<op>.h declares the functions of one op as a small struct of
+// pointers, every cpu/<op>.cpp defines them once per instruction set, and cpu/table.cpp joins them.
+//
+// What cpu/*.cpp may use: intrinsics, simd.h and plain C++ over raw pointers. No containers, algorithms or inline
+// functions of headers shared with other files: compiled here they would hold AVX-512 code, and the linker might pick
+// that copy for the whole program (scripts/check-isa-symbols watches over this).
+#pragma once
+
+#include "kernels/cpu/elementwise.h"
+
+namespace tandem {
+enum class Isa;
+}
+
+namespace tandem::cpu {
+
+struct Kernels {
+  const ElementwiseKernels& elementwise;
+};
+
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+namespace avx512_bf16 {
+extern const Kernels kKernels;
+}
+
+const Kernels& table(Isa isa);
+
+}  // namespace tandem::cpu
