@@ -10,9 +10,9 @@ struct AdamWStep {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  double weight_decay = 0;      // decoupled: w -= learning_rate * weight_decay * w, before the update
-  double gradient_scale = 1;    // the gradient is multiplied by this first (clipping, mean over tokens)
-  int64_t step = 1;             // 1-based, for the bias corrections
+  double weight_decay = 0;    // decoupled: w -= learning_rate * weight_decay * w, before the update
+  double gradient_scale = 1;  // the gradient is multiplied by this first (clipping, mean over tokens)
+  int64_t step = 1;           // 1-based, for the bias corrections
 };
 
 // w, g, m, v: n f32 values each; updates w, m, v. Where `compute` is defined (bf16) it receives the new w, rounded.

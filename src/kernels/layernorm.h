@@ -13,7 +13,6 @@ void layernorm_forward(Context& ctx, const Tensor& y, const Tensor& mean, const 
 // dx [T, d] = gradient for x, or += when `accumulate`; dweight and dbias [d] +=. dy [T, d] f32 or bf16. Sums over rows
 // have a fixed order, whatever the number of threads.
 void layernorm_backward(Context& ctx, const Tensor& dx, bool accumulate, const Tensor& dweight, const Tensor& dbias,
-                        const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& r,
-                        const Tensor& weight);
+                        const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& r, const Tensor& weight);
 
 }  // namespace tandem::kernels

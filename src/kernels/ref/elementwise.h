@@ -1,0 +1,12 @@
+// See kernels/elementwise.h.
+#pragma once
+
+#include "kernels/elementwise.h"
+
+namespace tandem::kernels::ref {
+
+void add(const Tensor& y, const Tensor& a, const Tensor& b);
+void accumulate(const Tensor& y, const Tensor& x);
+void convert(const Tensor& y, const Tensor& x);
+
+}  // namespace tandem::kernels::ref
