@@ -23,10 +23,10 @@ void linear_backward(Tape& tape, const Tensor& dy, Var x, const Weight& weight) 
 
 }  // namespace
 
-Var linear(Tape& tape, Var x, const Weight& weight) {
+Var linear(Tape& tape, Var x, const Weight& weight, bool shared_grad) {
   int64_t tokens = x->value.rows(), in = weight.value.shape[1], out_size = weight.value.shape[0];
   check_shape("linear", "x", x->value, {tokens, in});
-  Var out = tape.activation({tokens, out_size});
+  Var out = tape.activation({tokens, out_size}, shared_grad);
   kernels::matmul_nt(tape.context(), out->value, x->value, weight.value);
   tape.on_backward([=](Tape& t) {
     if (!out->grad.defined()) return;

@@ -5,8 +5,8 @@
 
 namespace tandem::ops {
 
-// x [T, in], weight [out, in] -> activation [T, out].
-Var linear(Tape& tape, Var x, const Weight& weight);
+// x [T, in], weight [out, in] -> activation [T, out]; `shared_grad` when several consumers add to its gradient.
+Var linear(Tape& tape, Var x, const Weight& weight, bool shared_grad = false);
 
 // residual + x W^T, on the residual stream: the end of an attention or MLP branch.
 Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight);

@@ -1,0 +1,104 @@
+#include "arch/config.h"
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace tandem {
+namespace {
+
+void require(bool holds, const std::string& where, const char* field, int64_t got, const std::string& expected) {
+  if (holds) return;
+  throw InputError({.what = fmt::format("model size does not fit: '{}'", field),
+                    .where = where,
+                    .got = fmt::format("{}", got),
+                    .expected = expected});
+}
+
+}  // namespace
+
+std::string_view arch_name(Arch arch) { return arch == Arch::decoder ? "decoder" : "double_decoder"; }
+
+double ModelConfig::attention_scale() const {
+  auto size = static_cast<double>(head_size());
+  if (mup_base_head_dim > 0) return std::sqrt(static_cast<double>(mup_base_head_dim)) / size;
+  return 1.0 / std::sqrt(size);
+}
+
+double ModelConfig::logit_multiplier() const {
+  return mup_base_dim > 0 ? std::sqrt(static_cast<double>(mup_base_dim) / static_cast<double>(dim)) : 1.0;
+}
+
+double ModelConfig::matrix_rate_factor() const {
+  return mup_base_dim > 0 ? static_cast<double>(mup_base_dim) / static_cast<double>(dim) : 1.0;
+}
+
+void ModelConfig::validate(const std::string& where) const {
+  constexpr int64_t kMost = int64_t{1} << 24;
+  auto positive = [&](const char* field, int64_t value, int64_t most) {
+    require(value >= 1 && value <= most, where, field, value, fmt::format("1..{}", most));
+  };
+  positive("vocab_size", vocab_size, kMost);
+  positive("dim", dim, 1 << 17);
+  positive("n_heads", n_heads, 1 << 12);
+  positive("max_seq_len", max_seq_len, kMost);
+  require(n_kv_heads >= 0 && n_heads % kv_heads() == 0, where, "n_kv_heads", n_kv_heads,
+          fmt::format("a divisor of n_heads = {}", n_heads));
+  require(head_dim > 0 || (head_dim == 0 && dim % n_heads == 0), where, "dim", dim,
+          fmt::format("a multiple of n_heads = {}", n_heads));
+  positive("head_dim", head_size(), 256);
+  require(head_size() % 2 == 0, where, "head_dim", head_size(), "an even number, since RoPE turns pairs");
+  positive("mlp_dim", mlp_size(), kMost);
+  require(n_encoder_layers >= 0 && n_encoder_layers <= 4096, where, "n_encoder_layers", n_encoder_layers, "0..4096");
+  require(n_decoder_layers >= 0 && n_decoder_layers <= 4096, where, "n_decoder_layers", n_decoder_layers, "0..4096");
+  positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
+  if (arch == Arch::double_decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
+  require(max_blocks >= 3, where, "max_blocks", max_blocks, "at least 3");
+  require(mup_base_dim >= 0, where, "mup_base_dim", mup_base_dim, "0 (no muP) or more");
+  require(mup_base_head_dim >= 0, where, "mup_base_head_dim", mup_base_head_dim, "0 or more");
+  if (!(rope_base > 1)) {
+    throw InputError({.what = "model size does not fit: 'rope_base'",
+                      .where = where,
+                      .got = fmt::format("{}", rope_base),
+                      .expected = "more than 1"});
+  }
+  if (!(norm_eps >= 0) || !(output_norm_eps >= 0)) {
+    throw InputError({.what = "negative eps of a norm", .where = where});
+  }
+}
+
+void list_fields(FieldList& fields, ModelConfig& config) {
+  fields.add_enum<Arch>("arch", config.arch, {{"double_decoder", Arch::double_decoder}, {"decoder", Arch::decoder}},
+                        "architecture");
+  fields.add("vocab_size", config.vocab_size, "number of token ids");
+  fields.add("dim", config.dim, "width of the residual stream");
+  fields.add("n_heads", config.n_heads, "query heads");
+  fields.add("n_kv_heads", config.n_kv_heads, "key and value heads; 0: n_heads");
+  fields.add("head_dim", config.head_dim, "features per head; 0: dim / n_heads");
+  fields.add("n_encoder_layers", config.n_encoder_layers, "encoder layers; a decoder-only model adds them to its own");
+  fields.add("n_decoder_layers", config.n_decoder_layers, "decoder layers");
+  fields.add("mlp_dim", config.mlp_dim, "hidden width of the MLPs; 0: 4 * dim");
+  fields.add("max_seq_len", config.max_seq_len, "longest sequence; training rows have this length");
+  fields.add("rope_base", config.rope_base, "base of the rotary angles");
+  fields.add_enum<kernels::RopePairs>(
+      "rope_pairs", config.rope_pairs,
+      {{"adjacent", kernels::RopePairs::adjacent}, {"half_split", kernels::RopePairs::half_split}},
+      "which features turn together");
+  fields.add_enum<kernels::GeluKind>("activation", config.activation,
+                                     {{"gelu_tanh", kernels::GeluKind::tanh}, {"gelu_erf", kernels::GeluKind::erf}},
+                                     "activation of the MLPs");
+  fields.add("norm_eps", config.norm_eps, "eps of the RMSNorms inside layers");
+  fields.add("output_norm_eps", config.output_norm_eps, "eps of the LayerNorms after the encoder and the last layer");
+  fields.add_enum<MemoryKv>(
+      "memory_kv", config.memory_kv,
+      {{"per_layer_shared", MemoryKv::per_layer_shared}, {"per_layer", MemoryKv::per_layer}},
+      "key/value projection of the encoder's output: shared with the layer's own states, or separate");
+  fields.add("logit_biases", config.logit_biases, "gate between own block and encoder instead of one softmax");
+  fields.add_enum<Boundaries>("boundaries", config.boundaries, {{"random_uniform", Boundaries::random_uniform}},
+                              "where blocks open in training");
+  fields.add("max_blocks", config.max_blocks, "boundaries = random_uniform: most blocks of a row");
+  fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
+  fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
+}
+
+}  // namespace tandem

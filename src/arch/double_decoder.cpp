@@ -1,0 +1,285 @@
+#include "arch/double_decoder.h"
+
+#include <algorithm>
+
+#include "arch/boundaries.h"
+#include "arch/shared.h"
+#include "base/error.h"
+#include "ops/embedding.h"
+#include "ops/fork.h"
+#include "ops/layernorm.h"
+#include "ops/linear.h"
+#include "ops/rmsnorm.h"
+
+namespace tandem {
+
+JointAttentionLayer::JointAttentionLayer(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape,
+                                         MemoryKv memory_kv, bool logit_biases)
+    : shape_(shape),
+      norm_(store.add(prefix + ".norm1.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
+      q_(store.add(prefix + ".attention.q.weight", {shape.q_dim(), shape.dim}, MupGroup::matrix,
+                   Initial::xavier_uniform)),
+      own_kv_(store.add(prefix + ".attention.kv.weight", {2 * shape.kv_dim(), shape.dim}, MupGroup::matrix,
+                        Initial::xavier_uniform)),
+      out_(store.add(prefix + ".attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
+                     Initial::xavier_uniform)),
+      mlp_(store, prefix, shape) {
+  if (memory_kv == MemoryKv::per_layer) {
+    memory_kv_ = &store.add(prefix + ".attention.memory_kv.weight", {2 * shape.kv_dim(), shape.dim}, MupGroup::matrix,
+                            Initial::xavier_uniform);
+  }
+  if (logit_biases) {
+    gate_bias_ = &store.add(prefix + ".attention.gate_bias", {shape.heads, 2}, MupGroup::vector, Initial::zeros);
+    gate_temperature_ =
+        &store.add(prefix + ".attention.gate_temperature", {shape.heads}, MupGroup::vector, Initial::ones);
+  }
+}
+
+ops::KeyValueHeads JointAttentionLayer::memory_heads(Var projected) const {
+  ops::HeadColumns k{0, shape_.kv_heads, shape_.head_dim};
+  ops::HeadColumns v{k.end(), shape_.kv_heads, shape_.head_dim};
+  return {{projected, k}, {projected, v}};
+}
+
+Var JointAttentionLayer::project_memory(Tape& tape, Var memory, std::span<const int32_t> positions,
+                                        const ops::RopeTable& rope) const {
+  Var projected = ops::linear(tape, memory, (memory_kv_ ? *memory_kv_ : own_kv_).weight());
+  ops::rope_in_place(tape, projected, memory_heads(projected).k.columns, positions, rope);
+  return projected;
+}
+
+Var JointAttentionLayer::attend(Tape& tape, const ops::Heads& q, const ops::KeyValueHeads& own,
+                                const ops::KeyValueHeads& memory, const Plans& plans,
+                                const std::function<void(const char*, Var)>& seen) const {
+  double scale = shape_.attention_scale;
+  if (!gate_bias_) {
+    std::array<ops::KeyValueHeads, 2> sources{own, memory};
+    return ops::span_attention(tape, q, sources, plans.joint, scale).o;
+  }
+  // Two attentions read the same queries, and their gradients add up.
+  ops::Heads q_own{ops::fork(tape, q.var), q.columns}, q_memory{ops::fork(tape, q.var), q.columns};
+  ops::AttentionOutput a = ops::span_attention(tape, q_own, {&own, 1}, plans.own_only, scale, true);
+  ops::AttentionOutput b = ops::span_attention(tape, q_memory, {&memory, 1}, plans.memory_only, scale, true);
+  if (seen) {
+    seen("lse_self", a.source_lse);
+    seen("lse_cross", b.source_lse);
+  }
+  return ops::lse_gate(tape, a, b, gate_bias_->weight(), gate_temperature_->weight());
+}
+
+Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass,
+                                 KeyValueCache* own_cache, const std::function<void(const char*, Var)>& seen) const {
+  Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
+  Var q = ops::linear(tape, normed, q_.weight(), /*shared_grad=*/gate_bias_ != nullptr);
+  Var kv = ops::linear(tape, normed, own_kv_.weight());
+  ops::Heads queries{q, {0, shape_.heads, shape_.head_dim}};
+  ops::KeyValueHeads own = memory_heads(kv);  // the same layout: keys, then values
+  ops::rope_in_place(tape, q, queries.columns, pass.positions, *pass.rope);
+  ops::rope_in_place(tape, kv, own.k.columns, pass.positions, *pass.rope);
+  if (own_cache) {
+    own_cache->append(own.k.value(), own.v.value());
+    own = nn::cached_heads(tape, *own_cache);
+  }
+  Var attended = attend(tape, queries, own, memory, *pass.plans, seen);
+  return mlp_.forward(tape, ops::linear_residual(tape, x, attended, out_.weight()));
+}
+
+void plan_double_causal(JointAttentionLayer::Plans& plans, int64_t rows, int64_t length,
+                        std::span<const int32_t> boundaries, bool separate) {
+  plans.joint.clear(2);
+  plans.own_only.clear(1);
+  plans.memory_only.clear(1);
+  auto block = [&](int64_t row, int64_t begin, int64_t end) {
+    int64_t first = row * length;
+    KeySpan own{.source = 0, .begin = first + begin, .end = first + end, .shift = 0};
+    // Block 0 has no earlier block; its queries see the encoder's key 0, so that there is always something to read.
+    KeySpan memory{.source = 1, .begin = first, .end = first + std::max<int64_t>(begin, 1)};
+    plans.joint.add_run(first + begin, first + end);
+    plans.joint.add_span(own);
+    plans.joint.add_span(memory);
+    if (!separate) return;
+    memory.source = 0;
+    plans.own_only.add_run(first + begin, first + end);
+    plans.own_only.add_span(own);
+    plans.memory_only.add_run(first + begin, first + end);
+    plans.memory_only.add_span(memory);
+  };
+  for (int64_t row = 0; row < rows; ++row) {
+    int64_t begin = 0;
+    for (int32_t boundary : boundaries) {
+      block(row, begin, boundary);
+      begin = boundary;
+    }
+    block(row, begin, length);
+  }
+}
+
+namespace {
+
+// One token at the end of `own` keys, with the whole memory in sight.
+void plan_decode(JointAttentionLayer::Plans& plans, int64_t own, int64_t memory) {
+  plans.joint.clear(2);
+  plans.joint.add_run(0, 1);
+  plans.joint.add_span({.source = 0, .begin = 0, .end = own});
+  plans.joint.add_span({.source = 1, .begin = 0, .end = memory});
+  plans.own_only.clear(1);
+  plans.own_only.add_run(0, 1);
+  plans.own_only.add_span({.source = 0, .begin = 0, .end = own});
+  plans.memory_only.clear(1);
+  plans.memory_only.add_run(0, 1);
+  plans.memory_only.add_span({.source = 0, .begin = 0, .end = memory});
+}
+
+void check_boundaries(std::span<const int32_t> boundaries, int64_t length) {
+  int32_t previous = 0;
+  for (int32_t boundary : boundaries) {
+    if (boundary <= previous || boundary >= length) {
+      throw InputError({.what = "block boundaries out of order or out of the row",
+                        .got = fmt::format("{}", boundary),
+                        .expected = fmt::format("ascending positions in 1..{}", length - 1)});
+    }
+    previous = boundary;
+  }
+}
+
+class DoubleDecoderState final : public State {
+ public:
+  std::deque<KeyValueCache> memory;  // per decoder layer: keys and values of the encoder's output
+  std::deque<KeyValueCache> own;     // per decoder layer: of the block being written
+  int64_t next_position = 0;
+  std::vector<int32_t> ids;        // of the call in progress
+  std::vector<int32_t> positions;  // of the call in progress
+
+  int64_t length() const override { return next_position; }
+  int64_t bytes() const override {
+    int64_t total = 0;
+    for (const KeyValueCache& cache : memory) total += cache.bytes();
+    for (const KeyValueCache& cache : own) total += cache.bytes();
+    return total;
+  }
+};
+
+}  // namespace
+
+DoubleDecoder::DoubleDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients)
+    : Model(config),
+      embedding_(parameters().add("embedding.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
+                                  Initial::xavier_uniform)),
+      encoder_norm_weight_(parameters().add("encoder_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
+      encoder_norm_bias_(parameters().add("encoder_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)),
+      output_norm_weight_(parameters().add("output_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
+      output_norm_bias_(parameters().add("output_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)) {
+  nn::LayerShape shape = layer_shape(config);
+  for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
+    encoder_.emplace_back(parameters(), fmt::format("encoder_layers.{}", i), shape);
+  }
+  for (int64_t i = 0; i < config.n_decoder_layers; ++i) {
+    decoder_.emplace_back(parameters(), fmt::format("decoder_layers.{}", i), shape, config.memory_kv,
+                          config.logit_biases);
+  }
+  parameters().allocate(precision, gradients);
+  rotary_.build(config.max_seq_len, config.head_size(), config.rope_base, config.rope_pairs, precision.residual);
+}
+
+void DoubleDecoder::prepare(Batch& batch, Rng& rng) const {
+  batch.boundaries = draw_boundaries(config().boundaries, batch.length, config().max_blocks, rng);
+}
+
+Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions) {
+  nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
+  Var x = ops::embedding(tape, embedding_.table(), ids);
+  seen("hidden.embed", x);
+  for (size_t i = 0; i < encoder_.size(); ++i) {
+    x = encoder_[i].forward(tape, x, pass, nullptr);
+    seen(fmt::format("hidden.enc.{}", i), x);
+  }
+  x = ops::layernorm(tape, x, encoder_norm_weight_.weight(), encoder_norm_bias_.weight(), config().output_norm_eps);
+  seen("hidden.enc_norm", x);
+  return x;
+}
+
+Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
+  check_boundaries(batch.boundaries, batch.length);
+  nn::plan_causal(encoder_plan_, batch.rows, batch.length);
+  plan_double_causal(plans_, batch.rows, batch.length, batch.boundaries, config().logit_biases);
+  Var memory = encode(tape, batch.ids, batch.positions);
+  JointAttentionLayer::Pass pass{batch.positions, &rotary_.table(), &plans_};
+  Var x = ops::embedding(tape, embedding_.table(), batch.ids);
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    const JointAttentionLayer& layer = decoder_[i];
+    Var projected = layer.project_memory(tape, memory, batch.positions, rotary_.table());
+    auto report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
+    x = layer.forward(tape, x, layer.memory_heads(projected), pass, nullptr, report);
+    seen(fmt::format("hidden.dec.{}", i), x);
+  }
+  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  seen("hidden.out_norm", x);
+  return x;
+}
+
+std::unique_ptr<State> DoubleDecoder::new_state(int64_t capacity) const {
+  auto state = std::make_unique<DoubleDecoderState>();
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    DType type = parameters().precision().activation;
+    state->memory.emplace_back(type, capacity, config().kv_heads(), config().head_size());
+    state->own.emplace_back(type, capacity, config().kv_heads(), config().head_size());
+  }
+  return state;
+}
+
+void DoubleDecoder::prefill(Tape& tape, State& state_base, std::span<const int32_t> ids) {
+  auto& state = static_cast<DoubleDecoderState&>(state_base);
+  if (state.memory.front().length() > 0) throw LogicError({.what = "prefill: the sequence was begun already"});
+  if (ids.empty()) return;
+  state.ids.assign(ids.begin(), ids.end());
+  consecutive_positions(state.positions, 0, ids.size());
+  nn::plan_causal(encoder_plan_, 1, static_cast<int64_t>(ids.size()));
+  Var memory = encode(tape, state.ids, state.positions);
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    Var projected = decoder_[i].project_memory(tape, memory, state.positions, rotary_.table());
+    ops::KeyValueHeads heads = decoder_[i].memory_heads(projected);
+    state.memory[i].append(heads.k.value(), heads.v.value());
+  }
+  state.next_position = static_cast<int64_t>(ids.size());
+}
+
+void DoubleDecoder::decode(Tape& tape, State& state_base, int32_t id, std::span<float> logits) {
+  auto& state = static_cast<DoubleDecoderState&>(state_base);
+  if (state.memory.front().length() == 0) {
+    // Nothing was read before: as in training, the encoder's output of the first token is there to be seen by block 0.
+    prefill(tape, state, {&id, 1});
+    state.next_position = 0;
+  }
+  state.ids.assign(1, id);
+  consecutive_positions(state.positions, state.next_position, 1);
+  plan_decode(plans_, state.own.front().length() + 1, state.memory.front().length());
+  JointAttentionLayer::Pass pass{state.positions, &rotary_.table(), &plans_};
+  Var x = ops::embedding(tape, embedding_.table(), state.ids);
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    x = decoder_[i].forward(tape, x, nn::cached_heads(tape, state.memory[i]), pass, &state.own[i], {});
+  }
+  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  logits_of(tape, x, logits);
+  ++state.next_position;
+}
+
+Costs DoubleDecoder::costs() const {
+  const ModelConfig& c = config();
+  auto encoder = static_cast<double>(c.n_encoder_layers), decoder = static_cast<double>(c.n_decoder_layers);
+  LayerCosts layer = layer_costs(c);
+  double head = 2.0 * static_cast<double>(c.vocab_size * c.dim);
+  auto context = static_cast<double>(c.max_seq_len);
+  // Whatever the blocks are, a query at position t sees t + 1 keys in all.
+  double attention = layer.attention_per_key * context / 2;
+  Costs costs;
+  costs.flops_per_training_token = 3 * (encoder * (layer.matrices + attention) +
+                                        decoder * (layer.matrices + layer.kv_projection + attention) + head);
+  costs.flops_per_generated_token = decoder * (layer.matrices + layer.attention_per_key * context) + head;
+  double per_layer = layer.cache_bytes(parameters().precision());
+  costs.cache_bytes_per_token = decoder * per_layer;
+  costs.cache_bytes_with_encoder = (encoder + decoder) * per_layer;
+  costs.cache_bytes_at_rest = static_cast<double>(c.dim * dtype_bytes(parameters().precision().activation));
+  return costs;
+}
+
+}  // namespace tandem

@@ -1,0 +1,91 @@
+// The block-based double decoder: a causal encoder over the whole row and a causal decoder whose every layer has one
+// softmax over its own block and the encoder's output in all earlier blocks. docs/architectures/double_decoder.md
+#pragma once
+
+#include <deque>
+
+#include "arch/model.h"
+#include "nn/layers.h"
+#include "ops/lse_gate.h"
+
+namespace tandem {
+
+// One decoder layer: joint attention over own states and memory (the encoder's output), then the MLP.
+class JointAttentionLayer {
+ public:
+  JointAttentionLayer(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape, MemoryKv memory_kv,
+                      bool logit_biases);
+
+  // What the decoder's layers share in one pass. Sources of `joint`: 0 = own states, 1 = memory; `own_only` and
+  // `memory_only` are its two halves, for the gated variant.
+  struct Plans {
+    SpanPlan joint;
+    SpanPlan own_only;
+    SpanPlan memory_only;
+  };
+  struct Pass {
+    std::span<const int32_t> positions;
+    const ops::RopeTable* rope = nullptr;
+    const Plans* plans = nullptr;
+  };
+
+  // Keys and values of the encoder's output [Tm, dim] at `positions`: [Tm, 2 * kv_dim], keys turned.
+  Var project_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const ops::RopeTable& rope) const;
+  ops::KeyValueHeads memory_heads(Var projected) const;
+
+  // x [T, dim]; memory: keys and values from project_memory(), perhaps from a cache. With a cache of own states the new
+  // ones are appended and source 0 is the whole cache.
+  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass, KeyValueCache* own,
+              const std::function<void(const char*, Var)>& seen) const;
+
+ private:
+  Var attend(Tape& tape, const ops::Heads& q, const ops::KeyValueHeads& own, const ops::KeyValueHeads& memory,
+             const Plans& plans, const std::function<void(const char*, Var)>& seen) const;
+
+  nn::LayerShape shape_;
+  Parameter& norm_;                        // [dim]
+  Parameter& q_;                           // [q_dim, dim]
+  Parameter& own_kv_;                      // [2 * kv_dim, dim]: rows of keys, then values
+  Parameter* memory_kv_ = nullptr;         // the same for memory; null: own_kv_ serves both
+  Parameter& out_;                         // [dim, q_dim]
+  Parameter* gate_bias_ = nullptr;         // [H, 2] own and memory; null: one softmax
+  Parameter* gate_temperature_ = nullptr;  // [H]
+  nn::Mlp mlp_;
+};
+
+class DoubleDecoder final : public Model {
+ public:
+  DoubleDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
+
+  void prepare(Batch& batch, Rng& rng) const override;
+  std::unique_ptr<State> new_state(int64_t capacity) const override;
+  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
+  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;
+  Costs costs() const override;
+
+ protected:
+  Var hidden(Tape& tape, const Batch& batch) override;
+  const Parameter& output_table() const override { return embedding_; }
+
+ private:
+  // The encoder's output after its norm, [T, dim]; encoder_plan_ says what a token sees.
+  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions);
+
+  Parameter& embedding_;  // [V, dim]: both inputs and the output projection
+  std::deque<nn::SelfAttentionLayer> encoder_;
+  Parameter& encoder_norm_weight_;
+  Parameter& encoder_norm_bias_;
+  std::deque<JointAttentionLayer> decoder_;
+  Parameter& output_norm_weight_;
+  Parameter& output_norm_bias_;
+  nn::Rotary rotary_;
+  SpanPlan encoder_plan_;             // of the pass in progress
+  JointAttentionLayer::Plans plans_;  // of the pass in progress
+};
+
+// The training plan: rows * length queries, blocks open at `boundaries`. A query sees its own block in source 0 up to
+// itself and, in source 1, the encoder's output of all earlier blocks; those of block 0 see the encoder's key 0.
+void plan_double_causal(JointAttentionLayer::Plans& plans, int64_t rows, int64_t length,
+                        std::span<const int32_t> boundaries, bool separate);
+
+}  // namespace tandem

@@ -1,0 +1,95 @@
+// One interface for all architectures. Above this folder nobody asks which architecture it holds.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "arch/config.h"
+#include "base/rng.h"
+#include "nn/parameters.h"
+#include "ops/head.h"
+#include "text/batch.h"
+
+namespace tandem {
+
+// What an architecture keeps of one sequence while it generates.
+class State {
+ public:
+  virtual ~State() = default;
+  virtual int64_t length() const = 0;  // tokens read and written so far
+  virtual int64_t bytes() const = 0;   // held in caches now
+};
+
+// What a token costs. FLOPs count multiplications and additions of matrix products and attention.
+struct Costs {
+  double flops_per_training_token = 0;   // forward and backward, rows of max_seq_len
+  double flops_per_generated_token = 0;  // one decode step at a context of max_seq_len tokens
+  // Bytes of cache per prompt token at decode, for caches of the model's compute type: live as decoding needs it; with
+  // the state that is needed only to extend the prompt; at rest, the least from which the live state can be rebuilt
+  // without reading the prompt again.
+  double cache_bytes_per_token = 0;
+  double cache_bytes_with_encoder = 0;
+  double cache_bytes_at_rest = 0;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const ModelConfig& config() const { return config_; }
+  ParameterStore& parameters() { return parameters_; }
+  const ParameterStore& parameters() const { return parameters_; }
+  int64_t non_embedding_parameters() const;
+
+  // Draws what this architecture adds to packed rows (block boundaries). Called once per micro-batch.
+  virtual void prepare(Batch& batch, Rng& rng) const = 0;
+
+  // Sum of the losses over labelled tokens. On a recording tape the gradient of the sum is on its way afterwards:
+  // tape.backward() adds it to the parameters' gradients. `batch` must outlive that.
+  ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, std::span<float> token_loss = {});
+
+  // Multiplied logits [rows * length, V] of a whole batch, in the tape's arena: for checks on small models.
+  Tensor all_logits(Tape& tape, const Batch& batch);
+
+  // Generation. The sequence so far is read by prefill(); every decode() feeds one more token and gives the logits [V]
+  // of what follows it. To continue a text of n tokens: prefill the first n-1, decode the last one. To answer a chat
+  // prompt: prefill all of it, decode the token that opens the answer. prefill() is called at most once, first.
+  virtual std::unique_ptr<State> new_state(int64_t capacity) const = 0;
+  virtual void prefill(Tape& tape, State& state, std::span<const int32_t> ids) = 0;
+  virtual void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) = 0;
+
+  virtual Costs costs() const = 0;
+
+  // Called with the value of every named activation of a training pass ("hidden.enc.0", ...), for parity checks.
+  using Observer = std::function<void(const std::string& name, const Tensor& value)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
+
+ protected:
+  explicit Model(const ModelConfig& config) : config_(config) {}
+
+  // The last hidden state after the output norm, [rows * length, dim].
+  virtual Var hidden(Tape& tape, const Batch& batch) = 0;
+  virtual const Parameter& output_table() const = 0;  // [V, dim]
+
+  void seen(const std::string& name, Var v) const {
+    if (observer_) observer_(name, v->value);
+  }
+  // Logits of the only row of x, into [V] floats.
+  void logits_of(Tape& tape, Var x, std::span<float> logits) const;
+
+ private:
+  ModelConfig config_;
+  ParameterStore parameters_;
+  Observer observer_;
+};
+
+// Builds the model of config.arch with its parameters allocated (zero) for `precision`. InputError for sizes that do
+// not fit; `where` names the config in it.
+std::unique_ptr<Model> make_model(const ModelConfig& config, const Precision& precision,
+                                  ParameterStore::Gradients gradients, const std::string& where);
+
+}  // namespace tandem

@@ -1,0 +1,28 @@
+// A model on disk: config.json (arch, sizes, conventions), model.safetensors, tokenizer.json. What `train` writes is
+// what `generate`, `eval` and `serve` read.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "arch/model.h"
+
+namespace tandem {
+
+// Writes the three files; each is whole or absent, config.json last. `tokenizer_json` may be empty (a model without
+// text); then no tokenizer.json is written.
+void save_model(const std::filesystem::path& folder, const Model& model, const std::string& tokenizer_json);
+
+// The config of a model folder. InputError when the folder or its config.json is missing or malformed.
+ModelConfig read_model_config(const std::filesystem::path& folder);
+
+// Reads config and weights. InputError when a tensor is missing, superfluous, or of another shape or type.
+std::unique_ptr<Model> load_model(const std::filesystem::path& folder, const Precision& precision,
+                                  ParameterStore::Gradients gradients);
+
+// The masters of all parameters to and from one safetensors file, under the parameters' names.
+void write_parameters(const std::filesystem::path& file, const ParameterStore& parameters);
+void read_parameters(const std::filesystem::path& file, ParameterStore& parameters);
+
+}  // namespace tandem

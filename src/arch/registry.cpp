@@ -1,0 +1,18 @@
+// The only file that names every architecture.
+#include "arch/decoder.h"
+#include "arch/double_decoder.h"
+#include "arch/model.h"
+
+namespace tandem {
+
+std::unique_ptr<Model> make_model(const ModelConfig& config, const Precision& precision,
+                                  ParameterStore::Gradients gradients, const std::string& where) {
+  config.validate(where);
+  switch (config.arch) {
+    case Arch::decoder: return std::make_unique<Decoder>(config, precision, gradients);
+    case Arch::double_decoder: return std::make_unique<DoubleDecoder>(config, precision, gradients);
+  }
+  return nullptr;
+}
+
+}  // namespace tandem

@@ -1,0 +1,76 @@
+#include "nn/layers.h"
+
+#include "ops/linear.h"
+#include "ops/rmsnorm.h"
+
+namespace tandem::nn {
+
+Mlp::Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
+    : shape_(shape),
+      norm_(store.add(prefix + ".norm2.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
+      up_(store.add(prefix + ".mlp.up.weight", {shape.mlp_dim, shape.dim}, MupGroup::matrix, Initial::xavier_uniform)),
+      down_(store.add(prefix + ".mlp.down.weight", {shape.dim, shape.mlp_dim}, MupGroup::matrix,
+                      Initial::xavier_uniform)) {}
+
+Var Mlp::forward(Tape& tape, Var x) const {
+  Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
+  Var hidden = ops::gelu(tape, ops::linear(tape, normed, up_.weight()), shape_.gelu);
+  return ops::linear_residual(tape, x, hidden, down_.weight());
+}
+
+SelfAttentionLayer::SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
+    : shape_(shape),
+      norm_(store.add(prefix + ".norm1.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
+      qkv_(store.add(prefix + ".attention.qkv.weight", {shape.q_dim() + 2 * shape.kv_dim(), shape.dim},
+                     MupGroup::matrix, Initial::xavier_uniform)),
+      out_(store.add(prefix + ".attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
+                     Initial::xavier_uniform)),
+      mlp_(store, prefix, shape) {}
+
+Var SelfAttentionLayer::forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
+  Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
+  Var qkv = ops::linear(tape, normed, qkv_.weight());
+  ops::HeadColumns q{0, shape_.heads, shape_.head_dim};
+  ops::HeadColumns k{q.end(), shape_.kv_heads, shape_.head_dim};
+  ops::HeadColumns v{k.end(), shape_.kv_heads, shape_.head_dim};
+  // Queries and keys stand side by side and turn by the same angles.
+  ops::HeadColumns q_and_k{0, shape_.heads + shape_.kv_heads, shape_.head_dim};
+  ops::rope_in_place(tape, qkv, q_and_k, pass.positions, *pass.rope);
+  ops::KeyValueHeads source{{qkv, k}, {qkv, v}};
+  if (cache) {
+    cache->append(source.k.value(), source.v.value());
+    source = cached_heads(tape, *cache);
+  }
+  ops::AttentionOutput attended = ops::span_attention(tape, {qkv, q}, {&source, 1}, *pass.plan, shape_.attention_scale);
+  return mlp_.forward(tape, ops::linear_residual(tape, x, attended.o, out_.weight()));
+}
+
+void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype) {
+  cos_ = Storage(dtype, {positions, head_dim / 2});
+  sin_ = Storage(dtype, {positions, head_dim / 2});
+  kernels::rope_table(cos_.tensor(), sin_.tensor(), base);
+  table_ = {cos_.tensor(), sin_.tensor(), pairs};
+}
+
+ops::KeyValueHeads cached_heads(Tape& tape, const KeyValueCache& cache) {
+  Tensor k = cache.k(), v = cache.v();
+  ops::HeadColumns columns{0, k.shape[1], k.shape[2]};
+  Shape flat{k.shape[0], k.row_size()};
+  return {{tape.constant(k.view(flat)), columns}, {tape.constant(v.view(flat)), columns}};
+}
+
+void plan_causal(SpanPlan& plan, int64_t rows, int64_t length) {
+  plan.clear(1);
+  for (int64_t row = 0; row < rows; ++row) {
+    plan.add_run(row * length, (row + 1) * length);
+    plan.add_span({.source = 0, .begin = row * length, .end = (row + 1) * length, .shift = 0});
+  }
+}
+
+void plan_cached(SpanPlan& plan, int64_t count, int64_t length) {
+  plan.clear(1);
+  plan.add_run(0, count);
+  plan.add_span({.source = 0, .begin = 0, .end = length, .shift = length - count});
+}
+
+}  // namespace tandem::nn

@@ -1,0 +1,88 @@
+// Building blocks that architectures share.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "cache/kv_cache.h"
+#include "nn/parameters.h"
+#include "ops/gelu.h"
+#include "ops/span_attention.h"
+
+namespace tandem::nn {
+
+// Sizes and conventions of a pre-norm transformer layer.
+struct LayerShape {
+  int64_t dim = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t mlp_dim = 0;
+  double norm_eps = 0;
+  double attention_scale = 0;
+  ops::GeluKind gelu = ops::GeluKind::tanh;
+
+  int64_t q_dim() const { return heads * head_dim; }
+  int64_t kv_dim() const { return kv_heads * head_dim; }
+};
+
+// What all layers of one pass share. Everything must outlive the backward pass.
+struct Pass {
+  std::span<const int32_t> positions;  // [T]
+  const ops::RopeTable* rope = nullptr;
+  const SpanPlan* plan = nullptr;
+};
+
+// Two-layer perceptron with GELU, on the residual stream: x + down(gelu(up(norm(x)))).
+class Mlp {
+ public:
+  Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
+  Var forward(Tape& tape, Var x) const;
+
+ private:
+  LayerShape shape_;
+  Parameter& norm_;  // [dim]
+  Parameter& up_;    // [mlp_dim, dim]
+  Parameter& down_;  // [dim, mlp_dim]
+};
+
+// x + attention(norm(x)), then the MLP: the layer of a decoder-only model and of the double decoder's encoder. What a
+// token sees is the plan's business.
+class SelfAttentionLayer {
+ public:
+  SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
+
+  // x [T, dim]. Without a cache the plan's source 0 is the T tokens themselves; with one, their keys and values are
+  // appended first and source 0 is the whole cache.
+  Var forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const;
+
+ private:
+  LayerShape shape_;
+  Parameter& norm_;  // [dim]
+  Parameter& qkv_;   // [q_dim + 2 * kv_dim, dim]: rows of queries, then keys, then values
+  Parameter& out_;   // [dim, q_dim]
+  Mlp mlp_;
+};
+
+// Cosines and sines for `positions` positions, kept for the life of a model.
+class Rotary {
+ public:
+  void build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype);
+  const ops::RopeTable& table() const { return table_; }
+
+ private:
+  Storage cos_;
+  Storage sin_;
+  ops::RopeTable table_;
+};
+
+// Keys and values of a cache as a source of an attention that needs no gradient.
+ops::KeyValueHeads cached_heads(Tape& tape, const KeyValueCache& cache);
+
+// rows * length queries that each see themselves and what stands before them in their row.
+void plan_causal(SpanPlan& plan, int64_t rows, int64_t length);
+
+// `count` new tokens at the end of a cache that holds `length` tokens with them.
+void plan_cached(SpanPlan& plan, int64_t count, int64_t length);
+
+}  // namespace tandem::nn
