@@ -1,0 +1,183 @@
+#include "eval/golden_case.h"
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "formats/authors_names.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void unsupported(const std::string& where, const std::string& key, const std::string& got,
+                              const std::string& expected) {
+  throw InputError({.what = fmt::format("golden case with a convention that is not supported: '{}'", key),
+                    .where = where,
+                    .got = got,
+                    .expected = expected});
+}
+
+template <class E>
+E choose(const Json& json, const char* key, const std::string& where,
+         std::initializer_list<std::pair<const char*, E>> choices) {
+  std::string got = json_string(json, key, where), known;
+  for (const auto& [name, value] : choices) {
+    if (got == name) return value;
+    known += fmt::format("{}{}", known.empty() ? "" : " | ", name);
+  }
+  unsupported(where, key, got, known);
+}
+
+void require_flag(const Json& json, const char* key, bool expected, const std::string& where) {
+  if (json_bool(json, key, where) != expected) {
+    unsupported(where, key, expected ? "false" : "true", expected ? "true" : "false");
+  }
+}
+
+// A norm's eps; its kind must be the one our architectures have.
+double norm_eps(const Json& json, const char* key, const char* kind, const std::string& where) {
+  const Json& norm = json_at(json, key, where);
+  std::string got = json_string(norm, "kind", where);
+  if (got != kind) unsupported(where, fmt::format("{}.kind", key), got, kind);
+  return json_number(norm, "eps", where);
+}
+
+// What config.json says of a derived number has to be what our formula gives.
+void require_equal(const Json& json, const char* key, double ours, const std::string& where) {
+  double theirs = json_number(json, key, where);
+  if (std::abs(theirs - ours) > 1e-9 * std::max(1.0, std::abs(ours))) {
+    unsupported(where, key, fmt::format("{}", theirs), fmt::format("{}", ours));
+  }
+}
+
+ModelConfig model_config(const Json& json, const std::string& where) {
+  ModelConfig c;
+  c.arch =
+      choose<Arch>(json, "tandem_arch", where, {{"double_decoder", Arch::double_decoder}, {"decoder", Arch::decoder}});
+  c.vocab_size = json_int(json, "vocab_size", where);
+  c.dim = json_int(json, "dim", where);
+  c.n_heads = json_int(json, "n_heads", where);
+  c.head_dim = json_int(json, "head_dim", where);
+  c.n_encoder_layers = json_int(json, "n_encoder_layers", where);
+  c.n_decoder_layers = json_int(json, "n_decoder_layers", where);
+  c.mlp_dim = json_int(json, "mlp_dim", where);
+  c.max_seq_len = json_int(json, "max_seq_len", where);
+  c.rope_base = json_number(json, "rope_base", where);
+  c.activation = choose<kernels::GeluKind>(
+      json, "activation", where, {{"gelu_tanh", kernels::GeluKind::tanh}, {"gelu_erf", kernels::GeluKind::erf}});
+  c.rope_pairs = choose<kernels::RopePairs>(json, "rope_pairs", where,
+                                            {{"adjacent (2i, 2i+1)", kernels::RopePairs::adjacent},
+                                             {"adjacent", kernels::RopePairs::adjacent},
+                                             {"half_split", kernels::RopePairs::half_split}});
+  c.norm_eps = norm_eps(json, "block_norm", "rmsnorm", where);
+  c.output_norm_eps = norm_eps(json, "output_norm", "layernorm", where);
+  require_flag(json, "linear_bias", false, where);
+  require_flag(json, "tied_embeddings", true, where);
+  require_equal(json, "embedding_scale", 1.0, where);
+  if (c.arch == Arch::double_decoder) {
+    require_flag(json, "encoder_causal", true, where);
+    require_equal(json_at(json, "encoder_output_norm", where), "eps", c.output_norm_eps, where);
+    c.memory_kv = json_bool(json, "shared_kv", where) ? MemoryKv::per_layer_shared : MemoryKv::per_layer;
+    c.logit_biases = json_bool(json, "logit_biases", where);
+  }
+  const Json& mup = json_at(json, "mup", where);
+  if (json_bool(mup, "enabled", where)) {
+    c.mup_base_dim = json_int(mup, "base_dim", where);
+    c.mup_base_head_dim = json_int(mup, "base_head_dim", where);
+  }
+  c.validate(where);
+  require_equal(json, "attn_scale", c.attention_scale(), where);
+  require_equal(json, "logit_multiplier", c.logit_multiplier(), where);
+  return c;
+}
+
+GoldenTolerance read_tolerance(const Json& json, GoldenKind kind, const std::string& where) {
+  const Json& t = json_at(json, "tolerance", where);
+  GoldenTolerance tolerance;
+  tolerance.logits_abs = json_number(t, "logits_abs", where);
+  tolerance.loss_abs = json_number(t, "loss_abs", where);
+  tolerance.grad_rel = json_number(t, "grad_rel", where);
+  tolerance.grad_floor = json_number(t, "grad_floor", where);
+  if (kind == GoldenKind::training) {
+    tolerance.step_loss_abs = json_number(t, "step_loss_abs", where);
+    tolerance.grad_norm_rel = json_number(t, "grad_norm_rel", where);
+    tolerance.final_rel = json_number(t, "final_rel", where);
+  }
+  return tolerance;
+}
+
+}  // namespace
+
+GoldenCase read_golden_case(const fs::path& folder) {
+  GoldenCase c;
+  c.folder = folder;
+  fs::path file = folder / "config.json";
+  if (!fs::exists(file)) {
+    throw InputError({.what = "not a golden case",
+                      .where = folder.string(),
+                      .expected = "a folder with config.json, weights.safetensors and io.safetensors"});
+  }
+  c.json = read_json(file);
+  std::string where = file.string();
+  c.name = c.json.contains("case") ? json_string(c.json, "case", where) : folder.filename().string();
+  c.kind = choose<GoldenKind>(c.json, "objective", where,
+                              {{"block_next_token", GoldenKind::forward},
+                               {"next_token", GoldenKind::forward},
+                               {"greedy_generation", GoldenKind::generation},
+                               {"training", GoldenKind::training}});
+  c.config = model_config(c.json, where);
+  c.tolerance = read_tolerance(c.json, c.kind, where);
+  return c;
+}
+
+std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config) {
+  return authors_parameter_name(parameter.name(), config.memory_kv == MemoryKv::per_layer);
+}
+
+void load_golden_weights(const fs::path& path, Model& model) {
+  SafetensorsFile file = SafetensorsFile::open(path);
+  std::set<std::string> used;
+  for (Parameter& p : model.parameters().all()) {
+    std::string name = golden_parameter_name(p, model.config());
+    Tensor stored = file.tensor(name);
+    if (!(stored.shape == p.shape()) || stored.dtype != DType::f32) {
+      throw InputError({.what = "tensor does not fit the model",
+                        .where = fmt::format("'{}' of {}", name, path.string()),
+                        .got = fmt::format("{} {}", dtype_name(stored.dtype), stored.shape.text()),
+                        .expected = fmt::format("float32 {}", p.shape().text())});
+    }
+    copy_convert(p.master(), stored);
+    used.insert(name);
+  }
+  for (const std::string& name : file.names()) {
+    if (!used.count(name)) {
+      throw InputError({.what = "tensor that the model does not have", .where = path.string(), .got = name});
+    }
+  }
+  model.parameters().refresh_compute();
+}
+
+Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,
+                   const std::string& where) {
+  if (input_ids.dtype != DType::i64 || input_ids.shape.rank() != 2 || !(targets.shape == input_ids.shape) ||
+      targets.dtype != DType::i64) {
+    throw InputError({.what = "input_ids and targets do not fit",
+                      .where = where,
+                      .got = fmt::format("{} and {}", input_ids.shape.text(), targets.shape.text()),
+                      .expected = "two int64 tensors [rows, length]"});
+  }
+  Batch batch;
+  batch.rows = input_ids.shape[0];
+  batch.length = input_ids.shape[1];
+  for (int64_t i = 0; i < batch.tokens(); ++i) {
+    batch.ids.push_back(static_cast<int32_t>(input_ids.as<int64_t>()[i]));
+    batch.labels.push_back(static_cast<int32_t>(targets.as<int64_t>()[i]));
+    batch.positions.push_back(static_cast<int32_t>(i % batch.length));
+    batch.segments.push_back(0);
+  }
+  for (int64_t boundary : boundaries) batch.boundaries.push_back(static_cast<int32_t>(boundary));
+  return batch;
+}
+
+}  // namespace tandem

@@ -1,0 +1,49 @@
+// Golden cases: numbers that the papers' own code produced, in folders of config.json and safetensors files.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "arch/model.h"
+#include "base/json.h"
+#include "formats/safetensors.h"
+
+namespace tandem {
+
+enum class GoldenKind { forward, generation, training };
+
+struct GoldenTolerance {
+  double logits_abs = 0;
+  double loss_abs = 0;
+  double grad_rel = 0;    // norm of the difference over norm of the gradient
+  double grad_floor = 0;  // smaller gradients count as this large
+  double step_loss_abs = 0;
+  double grad_norm_rel = 0;
+  double final_rel = 0;
+};
+
+struct GoldenCase {
+  std::string name;
+  std::filesystem::path folder;
+  GoldenKind kind = GoldenKind::forward;
+  Json json;  // the whole config.json
+  ModelConfig config;
+  GoldenTolerance tolerance;
+};
+
+// InputError when the folder is no golden case, or one of an architecture, objective or convention that this version
+// does not know: nothing is skipped silently.
+GoldenCase read_golden_case(const std::filesystem::path& folder);
+
+// Fills the model with the tensors of a file that uses the authors' parameter names. InputError for a missing,
+// superfluous or ill-shaped tensor.
+void load_golden_weights(const std::filesystem::path& file, Model& model);
+
+// Name of one of our parameters in the case's files.
+std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config);
+
+// The batch of input_ids and targets [rows, length] (int64) of a case; boundaries from `blocks`.
+Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,
+                   const std::string& where);
+
+}  // namespace tandem

@@ -1,0 +1,203 @@
+#include "eval/parity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+
+namespace tandem {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// A tensor of the file seen with the shape of ours, so that [B, L, d] and [B * L, d] compare.
+Tensor reshaped(const Tensor& stored, const Tensor& ours, const std::string& name) {
+  if (stored.elements() != ours.elements()) {
+    throw InputError({.what = "golden tensor of another size",
+                      .where = name,
+                      .got = stored.shape.text(),
+                      .expected = ours.shape.text()});
+  }
+  return stored.view(ours.shape);
+}
+
+// The log-sum-exps are [rows, heads, length] in the files and [1, heads, rows * length] here.
+double worst_lse_difference(const Tensor& ours, const Tensor& stored) {
+  int64_t rows = stored.shape[0], heads = stored.shape[1], length = stored.shape[2];
+  double worst = 0;
+  for (int64_t b = 0; b < rows; ++b) {
+    for (int64_t h = 0; h < heads; ++h) {
+      for (int64_t t = 0; t < length; ++t) {
+        double mine = load_element(ours, 0, (h * rows + b) * length + t);
+        worst = std::max(worst, std::abs(mine - load_element(stored, b, h * length + t)));
+      }
+    }
+  }
+  return worst;
+}
+
+std::unique_ptr<Model> golden_model(const GoldenCase& c, const Precision& precision,
+                                    ParameterStore::Gradients gradients) {
+  std::unique_ptr<Model> model = make_model(c.config, precision, gradients, c.folder.string());
+  load_golden_weights(c.folder / "weights.safetensors", *model);
+  return model;
+}
+
+void compare_gradients(ParityCollector& out, const Model& model, const SafetensorsFile& io, double factor,
+                       const GoldenTolerance& tolerance, bool judge) {
+  for (const Parameter& p : model.parameters().all()) {
+    std::string name = "grad." + golden_parameter_name(p, model.config());
+    double error =
+        relative_difference(p.grad(), reshaped(io.tensor(name), p.grad(), name), factor, tolerance.grad_floor);
+    out.add("gradient", "relative", name, error, judge ? std::optional(tolerance.grad_rel) : std::nullopt);
+  }
+}
+
+std::vector<int32_t> read_ids(const Tensor& t) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < t.elements(); ++i) ids.push_back(static_cast<int32_t>(load_element(t, i, 0)));
+  return ids;
+}
+
+// Number of ids that differ from the recorded ones when each step's best id is taken.
+struct GenerationErrors {
+  double logits = 0;
+  int64_t wrong_ids = 0;
+};
+
+GenerationErrors run_generation(Tape& tape, Model& model, std::span<const int32_t> prompt,
+                                std::span<const int32_t> output, const Tensor& logits) {
+  GenerationErrors errors;
+  auto state = model.new_state(static_cast<int64_t>(prompt.size() + output.size()));
+  tape.reset();
+  model.prefill(tape, *state, prompt);
+  Storage ours(DType::f32, {1, model.config().vocab_size});
+  std::span<float> row(ours.tensor().as<float>(), static_cast<size_t>(model.config().vocab_size));
+  for (size_t i = 0; i + 1 < output.size(); ++i) {
+    tape.reset();
+    model.decode(tape, *state, output[i], row);
+    auto at = static_cast<int64_t>(i);
+    errors.logits = std::max(errors.logits, worst_difference(ours.tensor(), logits.slice_rows(at, at + 1)));
+    auto best = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+    errors.wrong_ids += best != output[i + 1];
+  }
+  return errors;
+}
+
+}  // namespace
+
+bool ParityReport::ok() const {
+  return std::all_of(checks.begin(), checks.end(), [](const ParityCheck& check) { return check.ok; });
+}
+
+void ParityCollector::add(const std::string& tensor_class, const std::string& measure, const std::string& tensor,
+                          double error, std::optional<double> tolerance) {
+  if (std::isnan(error)) error = kInfinity;
+  auto& checks = report_.checks;
+  auto found = std::find_if(checks.begin(), checks.end(),
+                            [&](const ParityCheck& check) { return check.tensor_class == tensor_class; });
+  if (found == checks.end()) {
+    checks.push_back({tensor_class, measure, -1, "", tolerance, true});
+    found = checks.end() - 1;
+  }
+  if (error > found->worst) {
+    found->worst = error;
+    found->tensor = tensor;
+  }
+  if (tolerance && error > *tolerance) found->ok = false;
+}
+
+double worst_difference(const Tensor& ours, const Tensor& theirs) {
+  double worst = 0;
+  for (int64_t r = 0; r < ours.rows(); ++r) {
+    for (int64_t i = 0; i < ours.row_size(); ++i) {
+      double a = load_element(ours, r, i), b = load_element(theirs, r, i);
+      if (a == b) continue;  // also equal infinities
+      double difference = std::abs(a - b);
+      worst = std::isnan(difference) ? kInfinity : std::max(worst, difference);
+    }
+  }
+  return worst;
+}
+
+double relative_difference(const Tensor& ours, const Tensor& theirs, double factor, double floor) {
+  double difference = 0, norm = 0;
+  for (int64_t r = 0; r < ours.rows(); ++r) {
+    for (int64_t i = 0; i < ours.row_size(); ++i) {
+      double b = load_element(theirs, r, i), d = factor * load_element(ours, r, i) - b;
+      difference += d * d;
+      norm += b * b;
+    }
+  }
+  return std::sqrt(difference) / std::max(std::sqrt(norm), floor);
+}
+
+ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& precision, bool judge) {
+  SafetensorsFile io = SafetensorsFile::open(c.folder / "io.safetensors");
+  std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::wanted);
+  std::vector<int64_t> boundaries;
+  if (io.contains("blocks")) {
+    Tensor blocks = io.tensor("blocks");
+    for (int64_t i = 0; i < blocks.elements(); ++i) boundaries.push_back(blocks.as<int64_t>()[i]);
+  }
+  Batch batch = golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, c.folder.string());
+
+  ParityCollector out;
+  auto judged = [&](double tolerance) { return judge ? std::optional(tolerance) : std::nullopt; };
+  Tape tape(ctx, precision, Tape::Mode::record);
+  Tensor logits = model->all_logits(tape, batch);
+  out.add("logits", "absolute", "logits", worst_difference(logits, reshaped(io.tensor("logits"), logits, "logits")),
+          judged(c.tolerance.logits_abs));
+  tape.reset();
+
+  model->observe([&](const std::string& name, const Tensor& value) {
+    if (!io.contains(name)) return;
+    bool lse = name.find("lse") != std::string::npos;
+    double error = lse ? worst_lse_difference(value, io.tensor(name))
+                       : worst_difference(value, reshaped(io.tensor(name), value, name));
+    out.add(lse ? "log_sum_exp" : "activation", "absolute", name, error, std::nullopt);
+  });
+  Storage token_loss(DType::f32, {batch.tokens()});
+  ops::LossSum loss =
+      model->loss(tape, batch, false, {token_loss.tensor().as<float>(), static_cast<size_t>(batch.tokens())});
+  tape.backward();
+  double tokens = static_cast<double>(std::max<int64_t>(loss.tokens, 1));
+  out.add("loss", "absolute", "loss", std::abs(loss.sum / tokens - load_element(io.tensor("loss"), 0, 0)),
+          judged(c.tolerance.loss_abs));
+  Tensor each = reshaped(io.tensor("loss_per_token"), token_loss.tensor(), "loss_per_token");
+  out.add("loss_per_token", "absolute", "loss_per_token", worst_difference(token_loss.tensor(), each), std::nullopt);
+  compare_gradients(out, *model, io, 1.0 / tokens, c.tolerance, judge);
+  return out.report();
+}
+
+ParityReport check_generation(Context& ctx, const GoldenCase& c, const Precision& precision, bool judge) {
+  SafetensorsFile io = SafetensorsFile::open(c.folder / "io.safetensors");
+  std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::none);
+  ParityCollector out;
+  auto judged = [&](double tolerance) { return judge ? std::optional(tolerance) : std::nullopt; };
+  std::vector<std::array<std::string, 4>> runs;  // prompt, output ids, logits, encoder output
+  for (int k = 0; io.contains(fmt::format("prompt.{}", k)); ++k) {
+    runs.push_back({fmt::format("prompt.{}", k), fmt::format("output_ids.{}", k), fmt::format("logits.{}", k),
+                    fmt::format("enc_out.{}", k)});
+  }
+  if (io.contains("eos.prompt")) runs.push_back({"eos.prompt", "eos.output_ids", "eos.logits", "eos.enc_out"});
+  if (runs.empty()) {
+    throw InputError({.what = "generation case without prompts", .where = c.folder.string(), .expected = "prompt.0"});
+  }
+  Tape tape(ctx, precision, Tape::Mode::no_grad);
+  for (const auto& [prompt, output, logits, encoder] : runs) {
+    model->observe([&, name = encoder](const std::string& seen, const Tensor& value) {
+      if (seen != "hidden.enc_norm" || !io.contains(name)) return;
+      out.add("encoder_output", "absolute", name, worst_difference(value, reshaped(io.tensor(name), value, name)),
+              std::nullopt);
+    });
+    GenerationErrors errors =
+        run_generation(tape, *model, read_ids(io.tensor(prompt)), read_ids(io.tensor(output)), io.tensor(logits));
+    out.add("logits", "absolute", logits, errors.logits, judged(c.tolerance.logits_abs));
+    out.add("generated_ids", "wrong ids", output, static_cast<double>(errors.wrong_ids), judged(0.0));
+  }
+  return out.report();
+}
+
+}  // namespace tandem
