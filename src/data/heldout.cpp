@@ -1,0 +1,93 @@
+#include "data/heldout.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace tandem {
+namespace {
+
+int32_t count_characters(const std::string& utf8) {
+  return static_cast<int32_t>(
+      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+// Rows of all documents; with no complete row the unfinished one, if it has a token.
+Batch pack_all(const ShardSet& shards, const PackRule& rule) {
+  RowPacker packer(rule);
+  Batch rows = empty_batch(rule.length);
+  for (int64_t document = 0; document < shards.documents(); ++document) {
+    std::span<const uint32_t> rest = shards.document(document);
+    while (!rest.empty()) {
+      rest = rest.subspan(packer.take(rest));
+      if (!packer.full()) continue;
+      append_row(rows, packer.ids(), packer.segments(), rule);
+      packer.clear();
+    }
+  }
+  if (rows.rows == 0 && packer.started()) {
+    rows = empty_batch(static_cast<int64_t>(packer.ids().size()));
+    append_row(rows, packer.ids(), packer.segments(), rule);
+  }
+  return rows;
+}
+
+void append_copy(Batch& to, const Batch& from, int64_t row) {
+  auto copy = [&](std::vector<int32_t> Batch::*values) {
+    auto begin = (from.*values).begin() + row * from.length;
+    (to.*values).insert((to.*values).end(), begin, begin + from.length);
+  };
+  copy(&Batch::ids);
+  copy(&Batch::positions);
+  copy(&Batch::segments);
+  copy(&Batch::labels);
+  ++to.rows;
+}
+
+}  // namespace
+
+std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer) {
+  // Added tokens are written as they stand; all others in the byte-level alphabet, one character per byte.
+  Json file = parse_json(tokenizer.json(), "tokenizer.json");
+  std::set<int64_t> added;
+  if (auto list = file.find("added_tokens"); list != file.end() && list->is_array()) {
+    for (const Json& token : *list) added.insert(json_int(token, "id", "tokenizer.json"));
+  }
+  std::vector<int32_t> lengths(static_cast<size_t>(tokenizer.vocab_size()), 0);
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (tokenizer.is_special(id)) continue;
+    std::string token = tokenizer.id_to_token(id);
+    lengths[static_cast<size_t>(id)] = added.count(id) ? static_cast<int32_t>(token.size()) : count_characters(token);
+  }
+  return lengths;
+}
+
+HeldOut::HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector<int32_t>& token_bytes,
+                 int64_t max_rows)
+    : rows_(pack_all(shards, rule)) {
+  if (max_rows > 0 && rows_.rows > max_rows) {
+    Batch chosen = empty_batch(rows_.length);
+    for (int64_t i = 0; i < max_rows; ++i) append_copy(chosen, rows_, i * rows_.rows / max_rows);
+    rows_ = std::move(chosen);
+  }
+  labelled_ = rows_.labelled();
+  if (labelled_ == 0) {
+    throw InputError({.what = "held-out text too short",
+                      .got = std::to_string(shards.tokens()) + " tokens",
+                      .expected = "at least 2",
+                      .hint = "give more text, or a held-out file (data.heldout)"});
+  }
+  for (int32_t label : rows_.labels) {
+    if (label != kIgnoreLabel) text_bytes_ += token_bytes.at(static_cast<size_t>(label));
+  }
+}
+
+Batch HeldOut::batch(int64_t first, int64_t count) const {
+  Batch batch = empty_batch(rows_.length);
+  for (int64_t row = first; row < std::min(first + count, rows_.rows); ++row) append_copy(batch, rows_, row);
+  return batch;
+}
+
+}  // namespace tandem

@@ -1,0 +1,303 @@
+#include "data/synthetic.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+namespace tandem {
+namespace {
+
+using Words = std::span<const std::string_view>;
+
+constexpr std::array<std::string_view, 20> kNames{"Anna",  "Ben",  "Clara", "David", "Emma", "Fred", "Grace",
+                                                  "Hugo",  "Iris", "Jack",  "Kate",  "Leo",  "Mary", "Nina",
+                                                  "Oscar", "Paul", "Rosa",  "Sam",   "Tom",  "Vera"};
+constexpr std::array<std::string_view, 16> kPlaces{"barn",   "kitchen", "garden", "cellar", "school", "church",
+                                                   "forest", "market",  "tower",  "shed",   "attic",  "harbour",
+                                                   "mill",   "stable",  "cave",   "library"};
+constexpr std::array<std::string_view, 16> kObjects{"key",   "lamp", "drum", "rope",  "book", "ring", "cup",  "coat",
+                                                    "knife", "map",  "bell", "clock", "box",  "hat",  "ball", "coin"};
+constexpr std::array<std::string_view, 8> kColours{"red", "blue", "green", "black", "white", "yellow", "brown", "grey"};
+constexpr std::array<std::string_view, 12> kAnimals{"goat", "dog",  "cat",    "horse", "fox",  "duck",
+                                                    "hen",  "pony", "rabbit", "mouse", "bird", "sheep"};
+constexpr std::array<std::string_view, 12> kFoods{"plums", "bread", "cheese", "honey", "soup",  "nuts",
+                                                  "fish",  "rice",  "beans",  "cake",  "pears", "corn"};
+constexpr std::array<std::string_view, 12> kTowns{"Bath", "Cork", "Dover", "Leeds", "Oxford", "York",
+                                                  "Rome", "Bonn", "Paris", "Turin", "Vienna", "Basel"};
+constexpr std::array<std::string_view, 8> kThings{"apples", "eggs",  "stones", "shells",
+                                                  "books",  "nails", "cards",  "seeds"};
+constexpr std::array<std::string_view, 14> kFillers{"The sun is warm and the wind is soft.",
+                                                    "It is a long day.",
+                                                    "Nobody says a word for a while.",
+                                                    "Then the rain comes and goes.",
+                                                    "They sit down and rest.",
+                                                    "Everyone laughs.",
+                                                    "A bell rings far away.",
+                                                    "The road is long and dusty.",
+                                                    "They sing an old song.",
+                                                    "Clouds move over the hills.",
+                                                    "It is time to go on.",
+                                                    "The night was cold, but now it is warm.",
+                                                    "They talk about many things.",
+                                                    "Soon it is noon."};
+
+constexpr int kShortestStory = 150;  // words before the closing part
+constexpr int kLongestStory = 320;
+constexpr int64_t kQuestionGap = 40;
+constexpr size_t kChoices = 8;
+
+// What a fact is about decides its two wordings. In a wording, C stands for the cue, N for somebody, and the answer
+// follows at the end.
+struct FactKind {
+  std::string_view stated;
+  std::string_view rephrased;
+  Words answers;
+};
+
+constexpr FactKind kThingPlace{"The C is in the", "N finds the C in the", kPlaces};
+constexpr std::array<FactKind, 3> kPersonFacts{FactKind{"C has a", "C plays with the", kAnimals},
+                                               FactKind{"C likes", "C eats some", kFoods},
+                                               FactKind{"C lives in", "C drives home to", kTowns}};
+
+struct Fact {
+  const FactKind* kind;
+  std::string cue;
+  std::string_view answer;
+  int64_t mentioned_at = -1;  // word number
+  bool reserved = false;      // not mentioned between its statement and the end
+};
+
+// Distinct words of a list, in random order.
+class Draw {
+ public:
+  Draw(Words words, Rng& rng) : words_(words.begin(), words.end()), rng_(rng) {}
+  std::string_view next() {
+    size_t at = rng_.below(static_cast<uint32_t>(words_.size()));
+    std::string_view word = words_[at];
+    words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(at));
+    return word;
+  }
+
+ private:
+  std::vector<std::string_view> words_;
+  Rng& rng_;
+};
+
+template <class T>
+const T& pick(std::span<const T> items, Rng& rng) {
+  return items[rng.below(static_cast<uint32_t>(items.size()))];
+}
+
+template <class T>
+void shuffle(std::vector<T>& items, Rng& rng) {
+  for (size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[rng.below(static_cast<uint32_t>(i))]);
+}
+
+class Teller {
+ public:
+  explicit Teller(Rng rng) : rng_(rng) {}
+
+  Story tell() {
+    choose_people();
+    choose_facts();
+    open();
+    int64_t target = kShortestStory + rng_.below(kLongestStory - kShortestStory);
+    while (words_ < target) middle();
+    close();
+    return std::move(story_);
+  }
+
+ private:
+  void choose_people() {
+    Draw names(kNames, rng_);
+    people_.resize(2 + rng_.below(3));
+    for (auto& name : people_) name = names.next();
+  }
+
+  void choose_facts() {
+    // In every third story things share their colours or kinds, so that the cue is two words and not one.
+    bool hard = rng_.below(3) == 0;
+    Draw places(kPlaces, rng_), objects(kObjects, rng_), colours(kColours, rng_);
+    std::string_view object = objects.next(), colour = colours.next();
+    for (uint32_t things = 2 + rng_.below(3); things > 0; --things) {
+      add_fact(kThingPlace, std::string(colour) + " " + std::string(object), places.next());
+      bool keep_object = hard && rng_.below(2) == 0;
+      if (!keep_object) object = objects.next();
+      if (!hard || keep_object || rng_.below(2) == 0) colour = colours.next();
+    }
+    const FactKind& kind = pick(std::span<const FactKind>(kPersonFacts), rng_);
+    Draw answers(kind.answers, rng_);
+    for (std::string_view name : people_) add_fact(kind, std::string(name), answers.next());
+    shuffle(facts_, rng_);
+  }
+
+  void add_fact(const FactKind& kind, std::string cue, std::string_view answer) {
+    facts_.push_back({&kind, std::move(cue), answer, -1, rng_.below(5) < 2});
+  }
+
+  void open() {
+    std::string who(people_[0]);
+    for (size_t i = 1; i < people_.size(); ++i) {
+      who += i + 1 == people_.size() ? " and " : ", ";
+      who += people_[i];
+    }
+    say("This is a story about " + who + ".");
+    for (Fact& fact : facts_) {
+      mention(fact, false);
+      if (rng_.below(4) == 0) filler();
+    }
+  }
+
+  void middle() {
+    if (list_repeat_at_ >= 0 && words_ >= list_repeat_at_) return repeat_list();
+    switch (rng_.below(10)) {
+      case 0:
+      case 1:
+      case 2: return filler();
+      case 3: return sum();
+      case 4: return list_.empty() ? read_list() : recall();
+      default: return recall();
+    }
+  }
+
+  void recall() {
+    Fact& fact = facts_[rng_.below(static_cast<uint32_t>(facts_.size()))];
+    if (fact.reserved) return filler();
+    mention(fact, rng_.below(5) < 2);
+  }
+
+  void close() {
+    if (list_repeat_at_ >= 0) repeat_list();
+    say("Now the day ends.");
+    shuffle(facts_, rng_);
+    for (Fact& fact : facts_) mention(fact, rng_.below(5) < 2);
+    say("That is all.");
+  }
+
+  void filler() { say(pick(Words(kFillers), rng_)); }
+  std::string_view somebody() { return pick(Words(people_), rng_); }
+
+  void sum() {
+    std::string who(somebody()), things(pick(Words(kThings), rng_));
+    uint32_t had = 1 + rng_.below(9), change = 1 + rng_.below(9);
+    bool more = had <= change || rng_.below(2) == 0;
+    say(who + " has " + std::to_string(had) + " " + things + ".");
+    say(who + (more ? " gets " : " loses ") + std::to_string(change) + (more ? " more." : " of them."));
+    say("Now " + who + " has " + std::to_string(more ? had + change : had - change) + " " + things + ".");
+  }
+
+  void read_list() {
+    Draw objects(kObjects, rng_);
+    for (uint32_t n = 4 + rng_.below(5); n > 0; --n) {
+      list_ += list_.empty() ? " " : ", ";
+      list_ += objects.next();
+    }
+    say(std::string(somebody()) + " reads a list:" + list_ + ".");
+    list_repeat_at_ = words_ + rng_.below(120);
+  }
+
+  void repeat_list() {
+    say(std::string(somebody()) + " reads the list again:" + list_ + ".");
+    list_repeat_at_ = -1;
+  }
+
+  // One sentence that ends in the fact's answer.
+  void mention(Fact& fact, bool rephrased) {
+    std::string sentence;
+    for (char c : rephrased ? fact.kind->rephrased : fact.kind->stated) {
+      if (c == 'C') {
+        sentence += fact.cue;
+      } else if (c == 'N') {
+        sentence += somebody();
+      } else {
+        sentence += c;
+      }
+    }
+    say(sentence);
+    if (fact.mentioned_at >= 0) {
+      story_.recalls.push_back({.offset = story_.text.size(),
+                                .answer = " " + std::string(fact.answer),
+                                .words_since = words_ - fact.mentioned_at,
+                                .rephrased = rephrased,
+                                .rivals = rivals(fact)});
+    }
+    story_.text += " ";
+    story_.text += fact.answer;
+    story_.text += ".";
+    ++words_;
+    fact.mentioned_at = words_;
+  }
+
+  // Answers of the story's other facts of this kind, then the other words of the kind in random order.
+  std::vector<std::string> rivals(const Fact& fact) {
+    std::vector<std::string> near, far;
+    std::vector<std::string_view> all(fact.kind->answers.begin(), fact.kind->answers.end());
+    shuffle(all, rng_);
+    for (std::string_view word : all) {
+      if (word == fact.answer) continue;
+      bool told = std::any_of(facts_.begin(), facts_.end(),
+                              [&](const Fact& other) { return other.kind == fact.kind && other.answer == word; });
+      (told ? near : far).push_back(" " + std::string(word));
+    }
+    near.insert(near.end(), far.begin(), far.end());
+    return near;
+  }
+
+  void say(std::string_view sentence) {
+    if (!story_.text.empty()) story_.text += ' ';
+    story_.text += sentence;
+    words_ += 1 + std::count(sentence.begin(), sentence.end(), ' ');
+  }
+
+  Rng rng_;
+  Story story_;
+  int64_t words_ = 0;
+  std::vector<std::string_view> people_;
+  std::vector<Fact> facts_;
+  std::string list_;
+  int64_t list_repeat_at_ = -1;  // word number; -1: no list waits to be read again
+};
+
+}  // namespace
+
+Story StoryMaker::story(uint64_t index) const {
+  // The split stands in bits that no index reaches.
+  return Teller(Rng(seed_, static_cast<uint64_t>(split_) << 60 | index)).tell();
+}
+
+std::vector<RecallQuestion> recall_questions(uint64_t seed, int64_t count, size_t longest_prompt_bytes) {
+  StoryMaker maker(seed, SyntheticSplit::kQuestions);
+  std::vector<RecallQuestion> questions;
+  constexpr uint64_t kTriesPerQuestion = 1000;
+  for (uint64_t index = 0; static_cast<int64_t>(questions.size()) < count; ++index) {
+    if (index >= kTriesPerQuestion * static_cast<uint64_t>(count)) {
+      throw InputError({.what = "no story is short enough for a question",
+                        .got = std::to_string(longest_prompt_bytes) + " bytes",
+                        .expected = "a longer prompt"});
+    }
+    Story story = maker.story(index);
+    std::erase_if(story.recalls, [&](const RecallPoint& point) {
+      bool too_long = longest_prompt_bytes > 0 && point.offset > longest_prompt_bytes;
+      return too_long || point.words_since < kQuestionGap;
+    });
+    if (story.recalls.empty()) continue;
+    Rng rng(seed, static_cast<uint64_t>(SyntheticSplit::kQuestions) << 60 | uint64_t{1} << 59 | index);
+    RecallPoint& point = story.recalls[rng.below(static_cast<uint32_t>(story.recalls.size()))];
+    RecallQuestion question{.prompt = story.text.substr(0, point.offset),
+                            .answer = point.answer,
+                            .choices = std::move(point.rivals),
+                            .words_since = point.words_since};
+    question.choices.resize(kChoices - 1);
+    question.choices.push_back(question.answer);
+    shuffle(question.choices, rng);
+    questions.push_back(std::move(question));
+  }
+  return questions;
+}
+
+}  // namespace tandem
