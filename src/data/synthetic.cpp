@@ -47,7 +47,7 @@ constexpr std::array<std::string_view, 14> kFillers{"The sun is warm and the win
                                                     "Soon it is noon."};
 
 constexpr int kShortestStory = 150;  // words before the closing part
-constexpr int kLongestStory = 320;
+constexpr int kLongestStory = 340;
 constexpr int64_t kQuestionGap = 40;
 constexpr size_t kChoices = 8;
 
@@ -134,10 +134,15 @@ class Teller {
     Draw answers(kind.answers, rng_);
     for (std::string_view name : people_) add_fact(kind, std::string(name), answers.next());
     shuffle(facts_, rng_);
+    // At most a third, so that two facts at least are left to be told apart in the middle of the story.
+    for (size_t reserved = rng_.below(static_cast<uint32_t>(facts_.size() / 3 + 1)); reserved > 0; --reserved) {
+      facts_[reserved - 1].reserved = true;
+    }
+    shuffle(facts_, rng_);
   }
 
   void add_fact(const FactKind& kind, std::string cue, std::string_view answer) {
-    facts_.push_back({&kind, std::move(cue), answer, -1, rng_.below(5) < 2});
+    facts_.push_back({&kind, std::move(cue), answer, -1, false});
   }
 
   void open() {
@@ -157,18 +162,21 @@ class Teller {
     if (list_repeat_at_ >= 0 && words_ >= list_repeat_at_) return repeat_list();
     switch (rng_.below(10)) {
       case 0:
-      case 1:
-      case 2: return filler();
-      case 3: return sum();
-      case 4: return list_.empty() ? read_list() : recall();
+      case 1: return filler();
+      case 2: return sum();
+      case 3: return list_.empty() ? read_list() : recall();
       default: return recall();
     }
   }
 
   void recall() {
-    Fact& fact = facts_[rng_.below(static_cast<uint32_t>(facts_.size()))];
-    if (fact.reserved) return filler();
-    mention(fact, rng_.below(5) < 2);
+    std::vector<Fact*> fresh;
+    int64_t latest = 0;
+    for (const Fact& fact : facts_) latest = std::max(latest, fact.mentioned_at);
+    for (Fact& fact : facts_) {
+      if (!fact.reserved && fact.mentioned_at < latest) fresh.push_back(&fact);
+    }
+    mention(*pick(std::span<Fact* const>(fresh), rng_), rng_.below(5) < 2);
   }
 
   void close() {
