@@ -1,0 +1,183 @@
+// bench train: speed and memory of training steps on random tokens.
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "base/json.h"
+#include "kernels/peak.h"
+#include "train/run_config.h"
+#include "train/step.h"
+#include "verbs.h"
+
+namespace tandem::app {
+namespace {
+
+struct BenchTrainOptions {
+  std::string config;
+  std::vector<std::string> overrides;
+  double seconds = 10;
+  int64_t min_steps = 3;
+  bool json = false;
+};
+
+struct Measured {
+  std::vector<double> step_seconds;
+  std::vector<ProfileEntry> ops;
+  double profiled_seconds = 0;
+  double peak_flops = 0;
+  double flops_per_token = 0;
+  int64_t tokens_per_step = 0;
+  int64_t parameters = 0;
+  int64_t non_embedding_parameters = 0;
+  int64_t peak_rss_bytes = 0;
+  std::string_view precision;
+};
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  size_t n = v.size();
+  return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+Batch random_batch(const ModelConfig& config, int64_t rows, Rng& rng) {
+  Batch batch;
+  batch.rows = rows;
+  batch.length = config.max_seq_len;
+  for (int64_t i = 0; i < batch.tokens(); ++i) {
+    auto vocab = static_cast<uint32_t>(config.vocab_size);
+    batch.ids.push_back(static_cast<int32_t>(rng.below(vocab)));
+    batch.labels.push_back(static_cast<int32_t>(rng.below(vocab)));
+    batch.positions.push_back(static_cast<int32_t>(i % batch.length));
+    batch.segments.push_back(0);
+  }
+  return batch;
+}
+
+// One optimizer step of the run's micro-batches.
+double one_step(TrainingStep& step, const Model& model, Batch& batch, int64_t grad_accum, Rng& rng) {
+  Stopwatch watch;
+  for (int64_t micro = 0; micro < grad_accum; ++micro) {
+    model.prepare(batch, rng);
+    step.accumulate(batch);
+  }
+  step.finish(0.01);
+  return watch.seconds();
+}
+
+int64_t peak_rss() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
+  Context ctx(static_cast<int>(run.threads));
+  Precision precision = run_precision(run, ctx.isa());
+  auto model = make_model(run.model, precision, ParameterStore::Gradients::wanted, options.config);
+  model->parameters().initialise(static_cast<uint64_t>(run.seed));
+  Optimizer optimizer(ctx, model->parameters(), run.optimizer, run.model.matrix_rate_factor());
+  Tape tape(ctx, precision, Tape::Mode::record);
+  TrainingStep step(*model, tape, optimizer);
+  Rng rng(static_cast<uint64_t>(run.seed), 0);
+  Batch batch = random_batch(run.model, run.micro_batch, rng);
+
+  Measured m;
+  one_step(step, *model, batch, run.grad_accum, rng);  // prepares primitives, touches memory
+  Stopwatch watch;
+  while (static_cast<int64_t>(m.step_seconds.size()) < options.min_steps || watch.seconds() < options.seconds) {
+    m.step_seconds.push_back(one_step(step, *model, batch, run.grad_accum, rng));
+    // The peak is taken between the steps: shared machines change their speed within seconds.
+    m.peak_flops = std::max(m.peak_flops, measure_peak_flops(ctx, precision.activation));
+  }
+  m.peak_rss_bytes = peak_rss();
+  ctx.profiler().enable(true);
+  m.profiled_seconds = one_step(step, *model, batch, run.grad_accum, rng);
+  m.ops = ctx.profiler().entries();
+  m.flops_per_token = model->costs().flops_per_training_token;
+  m.tokens_per_step = batch.tokens() * run.grad_accum;
+  m.parameters = model->parameters().elements();
+  m.non_embedding_parameters = model->non_embedding_parameters();
+  m.precision = dtype_name(precision.activation);
+  return m;
+}
+
+OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
+  double seconds = median(m.step_seconds);
+  double best = *std::min_element(m.step_seconds.begin(), m.step_seconds.end());
+  double rate = static_cast<double>(m.tokens_per_step) / seconds;
+  OrderedJson out{{"config", options.config},
+                  {"precision", m.precision},
+                  {"parameters", m.parameters},
+                  {"non_embedding_parameters", m.non_embedding_parameters},
+                  {"tokens_per_step", m.tokens_per_step},
+                  {"steps", m.step_seconds.size()},
+                  {"tokens_per_second", rate},
+                  {"tokens_per_second_best", static_cast<double>(m.tokens_per_step) / best},
+                  {"step_seconds", seconds},
+                  {"flops_per_training_token", m.flops_per_token},
+                  {"mfu", rate * m.flops_per_token / m.peak_flops},
+                  {"peak_flops", m.peak_flops},
+                  {"peak_rss_bytes", m.peak_rss_bytes}};
+  OrderedJson ops = OrderedJson::array();
+  double known = 0;
+  std::vector<ProfileEntry> sorted = m.ops;
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
+  for (const ProfileEntry& op : sorted) {
+    known += op.seconds;
+    ops.push_back({{"op", op.name},
+                   {"calls", op.calls},
+                   {"seconds", op.seconds},
+                   {"share", op.seconds / m.profiled_seconds},
+                   {"flops_per_second", op.flops / op.seconds},
+                   {"bytes_per_second", op.bytes / op.seconds}});
+  }
+  double rest = std::max(0.0, m.profiled_seconds - known);
+  ops.push_back({{"op", "rest"},
+                 {"calls", 1},
+                 {"seconds", rest},
+                 {"share", rest / m.profiled_seconds},
+                 {"flops_per_second", 0},
+                 {"bytes_per_second", 0}});
+  out["ops"] = ops;
+  return out;
+}
+
+void print_table(const OrderedJson& j) {
+  fmt::print("{} in {}: {:.0f} tokens/s (best {:.0f}), {:.1f} % of {:.0f} GFLOP/s, peak memory {:.0f} MiB\n",
+             j["config"].get<std::string>(), j["precision"].get<std::string>(), j["tokens_per_second"].get<double>(),
+             j["tokens_per_second_best"].get<double>(), 100 * j["mfu"].get<double>(),
+             j["peak_flops"].get<double>() / 1e9, j["peak_rss_bytes"].get<double>() / (1 << 20));
+  fmt::print("{:<24} {:>7} {:>10} {:>7} {:>10} {:>8}\n", "op", "calls", "seconds", "share", "GFLOP/s", "GB/s");
+  for (const auto& op : j["ops"]) {
+    fmt::print("{:<24} {:>7} {:>10.4f} {:>6.1f}% {:>10.1f} {:>8.1f}\n", op["op"].get<std::string>(),
+               op["calls"].get<int64_t>(), op["seconds"].get<double>(), 100 * op["share"].get<double>(),
+               op["flops_per_second"].get<double>() / 1e9, op["bytes_per_second"].get<double>() / 1e9);
+  }
+}
+
+int run_bench_train(const BenchTrainOptions& options) {
+  RunConfig run = read_run_config(options.config, options.overrides);
+  OrderedJson result = to_json(measure(run, options), options);
+  if (options.json) {
+    fmt::print("{}\n", result.dump());
+  } else {
+    print_table(result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_bench_train(CLI::App& bench, Action& action) {
+  auto options = std::make_shared<BenchTrainOptions>();
+  CLI::App* verb =
+      bench.add_subcommand("train", "training steps on random tokens: tokens/s, share of the peak, memory");
+  verb->add_option("CONFIG", options->config, "run config (TOML)")->required();
+  verb->add_option("KEY=VALUE", options->overrides, "settings that override the config's");
+  verb->add_option("--seconds", options->seconds, "measure for about this long")->check(CLI::Range(0.0, 3600.0));
+  verb->add_flag("--json", options->json, "print one JSON object");
+  verb->callback([options, &action] { action = [options] { return run_bench_train(*options); }; });
+}
+
+}  // namespace tandem::app
