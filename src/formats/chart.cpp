@@ -1,0 +1,373 @@
+#include "formats/chart.h"
+
+#include <cairo-svg.h>
+#include <cairo.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "formats/clean_text.h"
+
+namespace tandem {
+namespace {
+
+// In points of the SVG; the PNG has kPngScale pixels per point.
+constexpr double kWidth = 880;
+constexpr double kHeight = 500;
+constexpr double kPngScale = 2;
+constexpr double kMargin = 24;
+constexpr double kTickLength = 5;
+constexpr size_t kLongestLabel = 48;  // characters in the legend
+
+struct Colour {
+  double r, g, b;
+};
+
+// The page is opaque, so that charts read the same on light and dark screens.
+constexpr Colour kBackground{1, 1, 1};
+constexpr Colour kInk{0.13, 0.14, 0.16};
+constexpr Colour kQuiet{0.40, 0.42, 0.45};
+constexpr Colour kGrid{0.90, 0.91, 0.92};
+constexpr Colour kAxis{0.62, 0.64, 0.67};
+
+// Okabe and Ito's colours, told apart with every common form of colour blindness; without their yellow, which is lost
+// on white.
+constexpr std::array<Colour, 7> kPalette{{{0.000, 0.447, 0.698},    // blue
+                                          {0.835, 0.369, 0.000},    // vermilion
+                                          {0.000, 0.620, 0.451},    // bluish green
+                                          {0.800, 0.475, 0.655},    // reddish purple
+                                          {0.902, 0.624, 0.000},    // orange
+                                          {0.337, 0.706, 0.914},    // sky blue
+                                          {0.250, 0.250, 0.250}}};  // black
+
+struct Rectangle {
+  double left = 0, top = 0, right = 0, bottom = 0;
+  double width() const { return right - left; }
+  double height() const { return bottom - top; }
+};
+
+struct Point {
+  double x = 0, y = 0;
+};
+
+struct SurfaceDeleter {
+  void operator()(cairo_surface_t* s) const { cairo_surface_destroy(s); }
+};
+struct ContextDeleter {
+  void operator()(cairo_t* c) const { cairo_destroy(c); }
+};
+using SurfaceHandle = std::unique_ptr<cairo_surface_t, SurfaceDeleter>;
+using ContextHandle = std::unique_ptr<cairo_t, ContextDeleter>;
+
+enum class Anchor { start, middle, end };
+
+// cairo with the few operations that a chart needs.
+class Pen {
+ public:
+  explicit Pen(cairo_t* context) : c_(context) {}
+
+  void colour(const Colour& colour, double alpha = 1) {
+    cairo_set_source_rgba(c_, colour.r, colour.g, colour.b, alpha);
+  }
+  void font(double size, bool bold = false) {
+    cairo_select_font_face(c_, "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL,
+                           bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+    cairo_set_font_size(c_, size);
+  }
+  double text_width(const std::string& text) {
+    cairo_text_extents_t extents;
+    cairo_text_extents(c_, text.c_str(), &extents);
+    return extents.x_advance;
+  }
+  void text(double x, double baseline, const std::string& text, Anchor anchor = Anchor::start) {
+    if (anchor != Anchor::start) x -= text_width(text) * (anchor == Anchor::middle ? 0.5 : 1.0);
+    cairo_move_to(c_, x, baseline);
+    cairo_show_text(c_, text.c_str());
+  }
+  void line(double x0, double y0, double x1, double y1, double width) {
+    cairo_set_line_width(c_, width);
+    cairo_move_to(c_, x0, y0);
+    cairo_line_to(c_, x1, y1);
+    cairo_stroke(c_);
+  }
+  void dot(double x, double y, double radius) {
+    cairo_arc(c_, x, y, radius, 0, 6.283185307179586);
+    cairo_fill(c_);
+  }
+  cairo_t* raw() { return c_; }
+
+ private:
+  cairo_t* c_;
+};
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  void add(double v) {
+    low = std::min(low, v);
+    high = std::max(high, v);
+  }
+  bool empty() const { return low > high; }
+};
+
+// Beyond 1e100 (and below 1e-100 on a logarithmic axis) the arithmetic of axes would leave the range of double.
+bool drawable(double value, Scale scale) {
+  return std::fabs(value) < 1e100 && (scale == Scale::linear || value > 1e-100);
+}
+
+struct Frame {
+  Axis x;
+  Axis y;
+  Rectangle plot;
+  Point place(double vx, double vy) const {
+    return {plot.left + x.position(vx) * plot.width(), plot.bottom - y.position(vy) * plot.height()};
+  }
+};
+
+// The range of what is drawn, with air above and below.
+Axis y_axis(const LineChart& chart, Range range) {
+  if (chart.y_scale == Scale::logarithmic) {
+    double air = std::pow(range.high / range.low, 0.04);
+    return make_axis(chart.y_scale, range.low / air, range.high * air, 6);
+  }
+  double air = 0.05 * (range.high - range.low);
+  double low = range.low - air;
+  // Quantities that cannot be negative get no negative ticks.
+  if (chart.y_from_zero || (range.low >= 0 && low < 0)) low = std::min(0.0, range.low);
+  return make_axis(chart.y_scale, low, range.high + air, 6);
+}
+
+std::optional<std::pair<Axis, Axis>> chart_axes(const LineChart& chart) {
+  Range xs, ys;
+  for (const Series& series : chart.series) {
+    for (size_t i = 0; i < series.x.size(); ++i) {
+      if (!drawable(series.x[i], chart.x_scale) || !drawable(series.y[i], chart.y_scale)) continue;
+      xs.add(series.x[i]);
+      ys.add(series.y[i]);
+    }
+  }
+  if (xs.empty()) return std::nullopt;
+  return std::pair(make_axis(chart.x_scale, xs.low, xs.high, 8), y_axis(chart, ys));
+}
+
+const Colour& series_colour(const Series& series) {
+  return kPalette[static_cast<size_t>(std::max(0, series.colour)) % kPalette.size()];
+}
+
+void set_stroke(Pen& pen, const Series& series) {
+  bool faint = series.style == LineStyle::faint;
+  pen.colour(series_colour(series), faint ? 0.45 : 1.0);
+  cairo_set_line_width(pen.raw(), faint ? 1.1 : 2.0);
+  cairo_set_line_join(pen.raw(), CAIRO_LINE_JOIN_ROUND);
+  cairo_set_line_cap(pen.raw(), CAIRO_LINE_CAP_ROUND);
+  size_t lap = static_cast<size_t>(std::max(0, series.colour)) / kPalette.size();
+  constexpr std::array<std::array<double, 2>, 2> kDashes{{{7, 5}, {2, 4}}};
+  if (lap == 0) {
+    cairo_set_dash(pen.raw(), nullptr, 0, 0);
+  } else {
+    cairo_set_dash(pen.raw(), kDashes[(lap - 1) % kDashes.size()].data(), 2, 0);
+  }
+}
+
+// One connected piece of a line.
+using Piece = std::vector<Point>;
+
+std::vector<Piece> pieces_of(const Series& series, const LineChart& chart, const Frame& frame) {
+  std::vector<Piece> pieces(1);
+  for (size_t i = 0; i < series.x.size(); ++i) {
+    if (drawable(series.x[i], chart.x_scale) && drawable(series.y[i], chart.y_scale)) {
+      pieces.back().push_back(frame.place(series.x[i], series.y[i]));
+    } else if (!pieces.back().empty()) {
+      pieces.emplace_back();
+    }
+  }
+  if (pieces.back().empty()) pieces.pop_back();
+  return pieces;
+}
+
+// At most four points for each half-point column: its first, lowest, highest and last, in the order they came. The
+// picture is the one that all points would give.
+Piece thinned(const Piece& piece) {
+  auto column = [](const Point& p) { return std::floor(2 * p.x); };
+  Piece out;
+  for (size_t begin = 0; begin < piece.size();) {
+    size_t end = begin, low = begin, high = begin;
+    for (; end < piece.size() && column(piece[end]) == column(piece[begin]); ++end) {
+      if (piece[end].y < piece[low].y) low = end;
+      if (piece[end].y > piece[high].y) high = end;
+    }
+    std::array<size_t, 4> keep{begin, std::min(low, high), std::max(low, high), end - 1};
+    for (size_t k = 0; k < keep.size(); ++k) {
+      if (k == 0 || keep[k] != keep[k - 1]) out.push_back(piece[keep[k]]);
+    }
+    begin = end;
+  }
+  return out;
+}
+
+void draw_series(Pen& pen, const Series& series, const LineChart& chart, const Frame& frame) {
+  std::vector<Piece> pieces = pieces_of(series, chart, frame);
+  size_t points = 0;
+  for (const Piece& piece : pieces) points += piece.size();
+  bool dots = series.style == LineStyle::markers && static_cast<double>(points) * 9 < frame.plot.width();
+  set_stroke(pen, series);
+  for (const Piece& piece : pieces) {
+    if (piece.size() > 1) {
+      for (const Point& p : thinned(piece)) cairo_line_to(pen.raw(), p.x, p.y);
+      cairo_stroke(pen.raw());
+    }
+    // A single point has no line to be seen by.
+    if (dots || piece.size() == 1) {
+      for (const Point& p : piece) pen.dot(p.x, p.y, series.style == LineStyle::faint ? 1.5 : 3.2);
+    }
+  }
+}
+
+// Draws the legend in rows from `top` on and returns where it ends.
+double draw_legend(Pen& pen, const LineChart& chart, double top) {
+  constexpr double kRow = 19, kSwatch = 22, kGap = 7, kBetween = 22;
+  pen.font(12.5);
+  double x = kMargin, y = top;
+  bool any = false;
+  for (const Series& series : chart.series) {
+    if (series.label.empty()) continue;
+    std::string label = shorten(clean_text(series.label), kLongestLabel);
+    double width = kSwatch + kGap + pen.text_width(label);
+    if (any && x + width > kWidth - kMargin) {
+      x = kMargin;
+      y += kRow;
+    }
+    any = true;
+    set_stroke(pen, series);
+    cairo_move_to(pen.raw(), x + 1, y + kRow / 2);
+    cairo_line_to(pen.raw(), x + kSwatch - 1, y + kRow / 2);
+    cairo_stroke(pen.raw());
+    if (series.style == LineStyle::markers) pen.dot(x + kSwatch / 2, y + kRow / 2, 3.2);
+    pen.colour(kInk);
+    pen.text(x + kSwatch + kGap, y + kRow / 2 + 4.5, label);
+    x += width + kBetween;
+  }
+  return any ? y + kRow + 8 : top;
+}
+
+double widest_label(Pen& pen, const Axis& axis) {
+  double widest = 0;
+  for (const Tick& tick : axis.ticks) widest = std::max(widest, pen.text_width(tick.label));
+  return widest;
+}
+
+void draw_axes(Pen& pen, const Frame& frame) {
+  const Rectangle& plot = frame.plot;
+  cairo_set_dash(pen.raw(), nullptr, 0, 0);
+  cairo_set_line_cap(pen.raw(), CAIRO_LINE_CAP_BUTT);
+  pen.font(12);
+  for (const Tick& tick : frame.y.ticks) {
+    double y = plot.bottom - frame.y.position(tick.value) * plot.height();
+    pen.colour(kGrid);
+    pen.line(plot.left, y, plot.right, y, tick.label.empty() ? 0.4 : 1);
+    pen.colour(kQuiet);
+    pen.text(plot.left - 8, y + 4.2, tick.label, Anchor::end);
+  }
+  pen.colour(kAxis);
+  pen.line(plot.left, plot.bottom, plot.right, plot.bottom, 1);
+  for (const Tick& tick : frame.x.ticks) {
+    double x = plot.left + frame.x.position(tick.value) * plot.width();
+    pen.colour(kAxis);
+    pen.line(x, plot.bottom, x, plot.bottom + (tick.label.empty() ? 0.6 : 1) * kTickLength, 1);
+    pen.colour(kQuiet);
+    pen.text(x, plot.bottom + kTickLength + 14, tick.label, Anchor::middle);
+  }
+}
+
+void draw_chart(cairo_t* context, const LineChart& chart) {
+  Pen pen(context);
+  pen.colour(kBackground);
+  cairo_paint(context);
+  pen.colour(kInk);
+  pen.font(17, true);
+  pen.text(kMargin, 36, shorten(clean_text(chart.title), 80));
+  double top = draw_legend(pen, chart, 52);
+  pen.colour(kQuiet);
+  pen.font(12.5);
+  pen.text(kMargin, top + 12, clean_text(chart.y_label));
+
+  auto axes = chart_axes(chart);
+  if (!axes) {
+    pen.text(kWidth / 2, kHeight / 2, "no data", Anchor::middle);
+    return;
+  }
+  Frame frame{.x = std::move(axes->first), .y = std::move(axes->second)};
+  pen.font(12);
+  double half_label = widest_label(pen, frame.x) / 2;
+  frame.plot = {.left = kMargin + std::max(widest_label(pen, frame.y) + 8, half_label - kMargin + 4),
+                .top = top + 24,
+                .right = kWidth - std::max(kMargin, half_label + 6),
+                .bottom = kHeight - 58};
+  draw_axes(pen, frame);
+  pen.colour(kQuiet);
+  pen.font(12.5);
+  pen.text((frame.plot.left + frame.plot.right) / 2, kHeight - 18, clean_text(chart.x_label), Anchor::middle);
+
+  cairo_save(context);
+  // Room for the width of lines and dots that lie on the border.
+  cairo_rectangle(context, frame.plot.left - 4, frame.plot.top - 4, frame.plot.width() + 8, frame.plot.height() + 8);
+  cairo_clip(context);
+  for (const Series& series : chart.series) draw_series(pen, series, chart, frame);
+  cairo_restore(context);
+}
+
+cairo_status_t append_bytes(void* closure, const unsigned char* data, unsigned int length) {
+  static_cast<std::string*>(closure)->append(reinterpret_cast<const char*>(data), length);
+  return CAIRO_STATUS_SUCCESS;
+}
+
+void check_status(cairo_status_t status) {
+  if (status != CAIRO_STATUS_SUCCESS) {
+    throw JobError({.what = "cannot draw chart", .got = cairo_status_to_string(status)});
+  }
+}
+
+void check_chart(const LineChart& chart) {
+  for (const Series& series : chart.series) {
+    if (series.x.size() != series.y.size()) {
+      throw LogicError({.what = "series of a chart needs one y per x",
+                        .where = series.label,
+                        .got = fmt::format("{} x and {} y", series.x.size(), series.y.size())});
+    }
+  }
+}
+
+}  // namespace
+
+std::string chart_svg(const LineChart& chart) {
+  check_chart(chart);
+  std::string bytes;
+  SurfaceHandle surface(cairo_svg_surface_create_for_stream(append_bytes, &bytes, kWidth, kHeight));
+  ContextHandle context(cairo_create(surface.get()));
+  draw_chart(context.get(), chart);
+  check_status(cairo_status(context.get()));
+  context.reset();
+  cairo_surface_finish(surface.get());
+  check_status(cairo_surface_status(surface.get()));
+  return bytes;
+}
+
+std::string chart_png(const LineChart& chart) {
+  check_chart(chart);
+  SurfaceHandle surface(cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(kWidth * kPngScale),
+                                                   static_cast<int>(kHeight * kPngScale)));
+  ContextHandle context(cairo_create(surface.get()));
+  cairo_scale(context.get(), kPngScale, kPngScale);
+  draw_chart(context.get(), chart);
+  check_status(cairo_status(context.get()));
+  std::string bytes;
+  check_status(cairo_surface_write_to_png_stream(surface.get(), append_bytes, &bytes));
+  return bytes;
+}
+
+}  // namespace tandem

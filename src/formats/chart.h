@@ -1,0 +1,40 @@
+// Line charts, drawn with cairo: the same drawing code gives SVG and PNG.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "formats/axis.h"
+
+namespace tandem {
+
+enum class LineStyle {
+  line,     // full strength
+  faint,    // thin and pale: noisy data behind a line that matters more
+  markers,  // full strength with a dot at each point, as long as the dots do not touch
+};
+
+struct Series {
+  std::string label;  // "" leaves the series out of the legend
+  std::vector<double> x;
+  std::vector<double> y;  // as many as x; a value that is not finite is a gap in the line
+  int colour = 0;         // index into the palette; further ones repeat it with dashes
+  LineStyle style = LineStyle::line;
+};
+
+struct LineChart {
+  std::string title;
+  std::string x_label;
+  std::string y_label;
+  Scale x_scale = Scale::linear;
+  Scale y_scale = Scale::linear;  // points that a logarithmic axis cannot show (<= 0) are gaps
+  bool y_from_zero = false;       // a linear y axis starts at zero
+  std::vector<Series> series;     // drawn in order, the last on top
+};
+
+// The bytes of a file. Nothing is smoothed: lines with more points than pixels keep the extremes of every pixel.
+// LogicError when a series has other than one y per x; JobError when cairo fails (out of memory).
+std::string chart_svg(const LineChart& chart);
+std::string chart_png(const LineChart& chart);
+
+}  // namespace tandem
