@@ -40,8 +40,10 @@ class Tokenizer {
   const std::string& json() const;
   const std::string& hash() const;
 
+  struct Impl;  // its parts; defined for the files of this folder only
+
  private:
-  struct Impl;
+  friend class Detokenizer;
   explicit Tokenizer(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };

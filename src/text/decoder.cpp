@@ -1,0 +1,64 @@
+#include "text/decoder.h"
+
+#include "base/error.h"
+#include "text/normalizer.h"
+#include "text/unicode.h"
+
+namespace tandem {
+namespace {
+
+std::string read_character(const JsonNode& node) {
+  const std::string& text = node.string();
+  size_t end = 0;
+  if (!text.empty()) next_code_point(text, end);
+  if (end == 0 || end != text.size()) node.wrong("wrong length", "one character");
+  return text;
+}
+
+int64_t read_count(const JsonNode& node) {
+  int64_t count = node.integer();
+  if (count < 0) node.wrong("negative number of characters", "0 or more");
+  return count;
+}
+
+}  // namespace
+
+Decoder Decoder::read(const JsonNode& node) {
+  Decoder decoder;
+  if (node.is_null()) {
+    decoder.steps_.push_back(JoinBySpaces{});
+  } else {
+    decoder.add(node);
+  }
+  return decoder;
+}
+
+void Decoder::add(const JsonNode& node) {
+  const std::string& type = node.at("type").string();
+  if (type == "Sequence") {
+    for (const JsonNode& part : node.at("decoders").elements()) add(part);
+  } else if (type == "ByteLevel") {
+    steps_.push_back(ByteLevel{});
+  } else if (type == "ByteFallback") {
+    steps_.push_back(ByteFallback{});
+  } else if (type == "Fuse") {
+    steps_.push_back(Fuse{});
+  } else if (type == "Replace") {
+    steps_.push_back(Replace{read_pattern(node.at("pattern")), node.at("content").string()});
+  } else if (type == "Strip") {
+    steps_.push_back(
+        Strip{read_character(node.at("content")), read_count(node.at("start")), read_count(node.at("stop"))});
+  } else if (type == "Metaspace") {
+    std::string scheme =
+        node.string_or("prepend_scheme", node.boolean_or("add_prefix_space", true) ? "always" : "never");
+    if (scheme != "always" && scheme != "first" && scheme != "never") {
+      node.at("prepend_scheme").wrong("unknown scheme", "always, first or never");
+    }
+    steps_.push_back(Metaspace{read_character(node.at("replacement")), scheme != "never"});
+  } else {
+    node.at("type").wrong("unknown kind of decoder",
+                          "ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace or Sequence");
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,167 @@
+#include "text/normalizer.h"
+
+#include <utf8proc.h>
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "base/error.h"
+#include "text/byte_alphabet.h"
+#include "text/unicode.h"
+
+namespace tandem {
+namespace {
+
+bool is_ascii_byte(char c) { return static_cast<unsigned char>(c) < 0x80; }
+
+void append_normal_form(std::string& out, std::string_view text, int options) {
+  utf8proc_uint8_t* mapped = nullptr;
+  utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &mapped, static_cast<utf8proc_option_t>(options));
+  std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, std::free);
+  if (size < 0) throw std::bad_alloc();  // the text is valid: only memory can be missing
+  out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+}
+
+}  // namespace
+
+std::string unicode_normal_form(std::string_view text, bool compose, bool compatibility) {
+  int options = (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) | UTF8PROC_STABLE;
+  if (compatibility) options |= UTF8PROC_COMPAT;
+  std::string out;
+  out.reserve(text.size());
+  // ASCII stays what it is. Only the character before a run of others can combine with it.
+  for (size_t at = 0; at < text.size();) {
+    size_t other = at;
+    while (other < text.size() && is_ascii_byte(text[other])) ++other;
+    if (other == text.size()) {
+      out += text.substr(at);
+      break;
+    }
+    size_t begin = other > at ? other - 1 : other;
+    out += text.substr(at, begin - at);
+    size_t end = other;
+    while (end < text.size() && !is_ascii_byte(text[end])) ++end;
+    append_normal_form(out, text.substr(begin, end - begin), options);
+    at = end;
+  }
+  return out;
+}
+
+std::string replace_all(std::string_view text, const Regex& pattern, std::string_view content) {
+  std::string out;
+  size_t at = 0;
+  for (const TextRange& match : pattern.find_all(text)) {
+    if (match.begin < at) continue;
+    out += text.substr(at, match.begin - at);
+    out += content;
+    at = match.end;
+  }
+  out += text.substr(at);
+  return out;
+}
+
+Regex read_pattern(const JsonNode& node) {
+  if (node.has("String")) return {escape_regex(node.at("String").string()), node.where()};
+  if (node.has("Regex")) return {node.at("Regex").string(), node.where()};
+  node.wrong("unknown pattern", R"({"String": ...} or {"Regex": ...})");
+}
+
+std::string Normalizer::run(const UnicodeForm& step, std::string text) {
+  return is_ascii(text) ? text : unicode_normal_form(text, step.compose, step.compatibility);
+}
+
+std::string Normalizer::run(const Strip& step, std::string text) {
+  size_t begin = 0;
+  size_t end = text.size();
+  while (step.left && begin < end) {
+    size_t next = begin;
+    if (!is_whitespace(next_code_point(text, next))) break;
+    begin = next;
+  }
+  while (step.right && end > begin) {
+    size_t start = previous_start(text, end);
+    size_t next = start;
+    if (!is_whitespace(next_code_point(text, next))) break;
+    end = start;
+  }
+  return text.substr(begin, end - begin);
+}
+
+std::string Normalizer::run(const StripAccents&, std::string text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = next_code_point(text, at);
+    utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+    bool mark =
+        category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+    if (!mark) append_code_point(out, c);
+  }
+  return out;
+}
+
+std::string Normalizer::run(const Lowercase&, std::string text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = next_code_point(text, at);
+    if (c == 0x130) {
+      out += "i\xCC\x87";  // the one character whose lower case, by Unicode's SpecialCasing.txt, is two: i and U+0307
+    } else {
+      append_code_point(out, static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    }
+  }
+  return out;
+}
+
+std::string Normalizer::run(const ByteCharacters&, std::string text) { return ByteAlphabet::get().encode(text); }
+
+std::string Normalizer::run(const Prepend& step, std::string text) { return text.empty() ? text : step.text + text; }
+
+std::string Normalizer::run(const Replace& step, std::string text) {
+  return replace_all(text, step.pattern, step.content);
+}
+
+std::string Normalizer::apply(std::string_view text) const {
+  std::string out(text);
+  for (const Step& step : steps_) {
+    out = std::visit([&](const auto& s) { return run(s, std::move(out)); }, step);
+  }
+  return out;
+}
+
+Normalizer Normalizer::read(const JsonNode& node) {
+  Normalizer normalizer;
+  if (!node.is_null()) normalizer.add(node);
+  return normalizer;
+}
+
+void Normalizer::add(const JsonNode& node) {
+  const std::string& type = node.at("type").string();
+  if (type == "Sequence") {
+    for (const JsonNode& part : node.at("normalizers").elements()) add(part);
+  } else if (type == "NFC" || type == "NFKC") {
+    steps_.push_back(UnicodeForm{true, type == "NFKC"});
+  } else if (type == "NFD" || type == "NFKD") {
+    steps_.push_back(UnicodeForm{false, type == "NFKD"});
+  } else if (type == "Strip") {
+    steps_.push_back(Strip{node.at("strip_left").boolean(), node.at("strip_right").boolean()});
+  } else if (type == "StripAccents") {
+    steps_.push_back(StripAccents{});
+  } else if (type == "Lowercase") {
+    steps_.push_back(Lowercase{});
+  } else if (type == "ByteLevel") {
+    steps_.push_back(ByteCharacters{});
+  } else if (type == "Prepend") {
+    steps_.push_back(Prepend{node.at("prepend").string()});
+  } else if (type == "Replace") {
+    steps_.push_back(Replace{read_pattern(node.at("pattern")), node.at("content").string()});
+  } else {
+    node.at("type").wrong(
+        "unknown kind of normalizer",
+        "NFC, NFD, NFKC, NFKD, Strip, StripAccents, Lowercase, ByteLevel, Prepend, Replace or Sequence");
+  }
+}
+
+}  // namespace tandem

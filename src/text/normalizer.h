@@ -1,0 +1,65 @@
+// What happens to text before it is cut into words: Unicode normal forms, stripping, replacing.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "text/json_node.h"
+#include "text/regex.h"
+
+namespace tandem {
+
+// A list of steps, read from the "normalizer" of a tokenizer.json. No steps: text stays as it is.
+class Normalizer {
+ public:
+  Normalizer() = default;
+  // Null, or an object with a type. InputError for an unknown type.
+  static Normalizer read(const JsonNode& node);
+
+  bool empty() const { return steps_.empty(); }
+  // `text` is valid UTF-8, and so is the result.
+  std::string apply(std::string_view text) const;
+
+ private:
+  struct UnicodeForm {
+    bool compose, compatibility;
+  };
+  struct Strip {
+    bool left, right;
+  };
+  struct StripAccents {};
+  struct Lowercase {};
+  struct ByteCharacters {};
+  struct Prepend {
+    std::string text;
+  };
+  struct Replace {
+    Regex pattern;
+    std::string content;
+  };
+  using Step = std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace>;
+
+  void add(const JsonNode& node);
+  static std::string run(const UnicodeForm& step, std::string text);
+  static std::string run(const Strip& step, std::string text);
+  static std::string run(const StripAccents& step, std::string text);
+  static std::string run(const Lowercase& step, std::string text);
+  static std::string run(const ByteCharacters& step, std::string text);
+  static std::string run(const Prepend& step, std::string text);
+  static std::string run(const Replace& step, std::string text);
+
+  std::vector<Step> steps_;
+};
+
+// Normal forms NFC, NFD, NFKC, NFKD of valid UTF-8 text.
+std::string unicode_normal_form(std::string_view text, bool compose, bool compatibility);
+
+// "pattern" of a Replace or Split: {"String": s} or {"Regex": r}; a string becomes a regular expression.
+Regex read_pattern(const JsonNode& node);
+
+// Every match of the pattern replaced.
+std::string replace_all(std::string_view text, const Regex& pattern, std::string_view content);
+
+}  // namespace tandem
