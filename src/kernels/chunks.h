@@ -34,4 +34,18 @@ void for_ranges(Context& ctx, int64_t n, int64_t chunk, const Body& body) {
   ctx.pool().run(chunk_count(n, chunk), [&](int64_t index, int) { body(chunk_range(index, chunk, n)); });
 }
 
+// Calls run(row, first element, count) for pieces of [rows, row_size]: runs of elements counted from row 0 where all
+// operands are contiguous, else whole rows.
+template <class Run>
+void for_runs(Context& ctx, const Tensor& shape, bool contiguous, int64_t chunk, const Run& run) {
+  if (contiguous) {
+    for_ranges(ctx, shape.elements(), chunk, [&](Range r) { run(0, r.begin, r.size()); });
+    return;
+  }
+  int64_t rows = std::max<int64_t>(1, chunk / std::max<int64_t>(shape.row_size(), 1));
+  for_ranges(ctx, shape.rows(), rows, [&](Range r) {
+    for (int64_t t = r.begin; t < r.end; ++t) run(t, 0, shape.row_size());
+  });
+}
+
 }  // namespace tandem::kernels

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/operand.h"
 #include "kernels/ref/matmul.h"
 
 namespace tandem::kernels {
@@ -70,26 +71,23 @@ void multiply(Context& ctx, const Tensor& c, const View& a, const View& b, int64
 }
 
 double flops(const Tensor& c, int64_t k) { return 2.0 * static_cast<double>(c.elements()) * static_cast<double>(k); }
-double bytes(const Tensor& c, const Tensor& a, const Tensor& b) {
-  return static_cast<double>(c.bytes() + a.bytes() + b.bytes());
-}
 
 }  // namespace
 
 void matmul_nt(Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, Store store) {
-  ProfileScope scope(ctx.profiler(), "matmul", flops(y, x.row_size()), bytes(y, x, w));
+  ProfileScope scope(ctx.profiler(), "matmul", flops(y, x.row_size()), bytes_of(y, x, w));
   if (any_reference(y, x, w)) return ref::matmul_nt(y, x, w, store);
   multiply(ctx, y, {x, false}, {w, true}, x.row_size(), store);
 }
 
 void matmul_nn(Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w, Store store) {
-  ProfileScope scope(ctx.profiler(), "matmul", flops(dx, w.rows()), bytes(dx, dy, w));
+  ProfileScope scope(ctx.profiler(), "matmul", flops(dx, w.rows()), bytes_of(dx, dy, w));
   if (any_reference(dx, dy, w)) return ref::matmul_nn(dx, dy, w, store);
   multiply(ctx, dx, {dy, false}, {w, false}, w.rows(), store);
 }
 
 void matmul_tn(Context& ctx, const Tensor& dw, const Tensor& dy, const Tensor& x, Store store) {
-  ProfileScope scope(ctx.profiler(), "matmul", flops(dw, x.rows()), bytes(dw, dy, x));
+  ProfileScope scope(ctx.profiler(), "matmul", flops(dw, x.rows()), bytes_of(dw, dy, x));
   if (any_reference(dw, dy, x)) return ref::matmul_tn(dw, dy, x, store);
   multiply(ctx, dw, {dy, true}, {x, false}, x.rows(), store);
 }

@@ -6,23 +6,17 @@ namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 namespace {
 
 void add(float* y, const float* a, const float* b, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(a + i) + load(b + i));
-  if (i < n) store(y + i, load(a + i, n - i) + load(b + i, n - i), n - i);
+  for_lanes(n, [&](int64_t i, auto lanes) { store(y + i, load(a + i, lanes) + load(b + i, lanes), lanes); });
 }
 
 template <class T>
 void accumulate(float* y, const T* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(y + i) + load(x + i));
-  if (i < n) store(y + i, load(y + i, n - i) + load(x + i, n - i), n - i);
+  for_lanes(n, [&](int64_t i, auto lanes) { store(y + i, load(y + i, lanes) + load(x + i, lanes), lanes); });
 }
 
 template <class To, class From>
 void convert(To* y, const From* x, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
-  if (i < n) store(y + i, load(x + i, n - i), n - i);
+  for_lanes(n, [&](int64_t i, auto lanes) { store(y + i, load(x + i, lanes), lanes); });
 }
 
 }  // namespace

@@ -6,7 +6,14 @@
 // that copy for the whole program (scripts/check-isa-symbols watches over this).
 #pragma once
 
+#include "kernels/cpu/adamw.h"
+#include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/gelu.h"
+#include "kernels/cpu/layernorm.h"
+#include "kernels/cpu/peak.h"
+#include "kernels/cpu/rmsnorm.h"
+#include "kernels/cpu/rope.h"
 
 namespace tandem {
 enum class Isa;
@@ -15,7 +22,14 @@ enum class Isa;
 namespace tandem::cpu {
 
 struct Kernels {
+  const AdamWKernels& adamw;
+  const CrossEntropyKernels& cross_entropy;
   const ElementwiseKernels& elementwise;
+  const GeluKernels& gelu;
+  const LayerNormKernels& layernorm;
+  const PeakKernels& peak;
+  const RmsNormKernels& rmsnorm;
+  const RopeKernels& rope;
 };
 
 namespace avx2 {

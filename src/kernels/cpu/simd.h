@@ -180,6 +180,35 @@ TANDEM_INLINE __m128 high_half(F x) { return _mm256_extractf128_ps(x.v, 1); }
 
 #endif
 
+// Loops over n elements: body(i, All{}) for whole vectors and body(i, First{rest}) for the end. load and store take
+// either, so that a loop is written once.
+struct All {};
+struct First {
+  int64_t n;
+};
+template <class T>
+TANDEM_INLINE F load(const T* p, All) {
+  return load(p);
+}
+template <class T>
+TANDEM_INLINE F load(const T* p, First lanes) {
+  return load(p, lanes.n);
+}
+template <class T>
+TANDEM_INLINE void store(T* p, F x, All) {
+  store(p, x);
+}
+template <class T>
+TANDEM_INLINE void store(T* p, F x, First lanes) {
+  store(p, x, lanes.n);
+}
+template <class Body>
+TANDEM_INLINE void for_lanes(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, All{});
+  if (i < n) body(i, First{n - i});
+}
+
 TANDEM_INLINE F& operator+=(F& a, F b) { return a = a + b; }
 TANDEM_INLINE F& operator-=(F& a, F b) { return a = a - b; }
 TANDEM_INLINE F& operator*=(F& a, F b) { return a = a * b; }

@@ -2,11 +2,25 @@
 
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
+extern const AdamWKernels kAdamW;
+extern const CrossEntropyKernels kCrossEntropy;
 extern const ElementwiseKernels kElementwise;
+extern const GeluKernels kGelu;
+extern const LayerNormKernels kLayerNorm;
+extern const PeakKernels kPeak;
+extern const RmsNormKernels kRmsNorm;
+extern const RopeKernels kRope;
 
 // References to constants: the table is built by the linker, before any code runs.
 const Kernels kKernels = {
+    .adamw = kAdamW,
+    .cross_entropy = kCrossEntropy,
     .elementwise = kElementwise,
+    .gelu = kGelu,
+    .layernorm = kLayerNorm,
+    .peak = kPeak,
+    .rmsnorm = kRmsNorm,
+    .rope = kRope,
 };
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -1,0 +1,12 @@
+// See kernels/adamw.h.
+#pragma once
+
+#include "kernels/adamw.h"
+
+namespace tandem::kernels::ref {
+
+void adamw(const Tensor& w, const Tensor& g, const Tensor& m, const Tensor& v, const Tensor& compute,
+           const AdamWStep& step);
+double sum_of_squares(const Tensor& x);
+
+}  // namespace tandem::kernels::ref

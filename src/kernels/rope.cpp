@@ -1,0 +1,37 @@
+#include "kernels/rope.h"
+
+#include <cmath>
+
+#include "kernels/chunks.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/operand.h"
+#include "kernels/ref/rope.h"
+
+namespace tandem::kernels {
+
+void rope_table(const Tensor& cos, const Tensor& sin, double base) {
+  int64_t half = cos.row_size();
+  for (int64_t i = 0; i < half; ++i) {
+    float exponent = static_cast<float>(2 * i) / static_cast<float>(2 * half);
+    float frequency = 1.0f / static_cast<float>(std::pow(base, static_cast<double>(exponent)));
+    for (int64_t position = 0; position < cos.rows(); ++position) {
+      float angle = static_cast<float>(position) * frequency;
+      store_element(cos, position, i, std::cos(static_cast<double>(angle)));
+      store_element(sin, position, i, std::sin(static_cast<double>(angle)));
+    }
+  }
+}
+
+void rope_apply(Context& ctx, const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
+                RopePairs pairs, bool inverse) {
+  ProfileScope scope(ctx.profiler(), "rope", 3.0 * static_cast<double>(x.elements()), bytes_of(x, x));
+  if (is_reference(x.dtype)) return ref::rope_apply(x, positions, cos, sin, pairs, inverse);
+  const cpu::RopeKernels& kernels = ctx.cpu().rope;
+  auto kernel = pairs == RopePairs::adjacent ? kernels.adjacent : kernels.half_split;
+  for_ranges(ctx, x.rows(), chunk_rows(x.row_size()), [&](Range rows) {
+    kernel(matrix(x, rows.begin), positions.data() + rows.begin, cos.as<float>(), cos.row_stride, sin.as<float>(),
+           sin.row_stride, rows.size(), x.shape[1], x.shape[2], inverse);
+  });
+}
+
+}  // namespace tandem::kernels
