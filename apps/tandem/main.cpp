@@ -1,26 +1,72 @@
 // tandem: one program, one verb per job.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <new>
 
 #include "base/error.h"
+#include "output.h"
+#include "usage.h"
 #include "verbs.h"
+#include "version.h"
 
-int main(int argc, char** argv) {
-  CLI::App app{"Train, evaluate and serve language models that split reading from writing."};
+namespace tandem::app {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kBadInput = 2;
+
+void add_verbs(CLI::App& app, Action& action) { add_verify_verb(app, action); }
+
+// The help of the verb that was asked about, or the version.
+void print_about(const CLI::App& app, const CLI::Success& request) {
+  if (dynamic_cast<const CLI::CallForVersion*>(&request)) return write_output(version_text());
+  const CLI::App* verb = &app;
+  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
+  write_output(verb->help());
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Train, evaluate and serve language models that split reading from writing.", "tandem"};
   app.require_subcommand(1);
-  tandem::app::Action action;
+  app.set_version_flag("--version", std::string{}, "Version, commit, compiler, instruction set and libraries");
+  Action action;
+  add_verbs(app, action);
   try {
     app.parse(argc, argv);
-    return action ? action() : 2;
-  } catch (const CLI::ParseError& e) {
-    int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+  } catch (const CLI::Success& request) {
+    print_about(app, request);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    throw usage_error(app, error);
+  }
+  int code = action ? action() : kBadInput;
+  flush_output();
+  return code;
+}
+
+int complain(int code, const char* what) {
+  fmt::print(stderr, "tandem: {}\n", what);
+  return code;
+}
+
+}  // namespace
+}  // namespace tandem::app
+
+int main(int argc, char** argv) {
+  using namespace tandem::app;
+  // A reader that goes away is an error of write(), not the end of the program.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return run(argc, argv);
+  } catch (const OutputClosed&) {
+    return kFailed;
   } catch (const tandem::InputError& e) {
-    fmt::print(stderr, "tandem: {}\n", e.what());
-    return 2;
+    return complain(kBadInput, e.what());
+  } catch (const std::bad_alloc&) {
+    return complain(kFailed, "out of memory");
   } catch (const std::exception& e) {
-    fmt::print(stderr, "tandem: {}\n", e.what());
-    return 1;
+    return complain(kFailed, e.what());
   }
 }

@@ -9,4 +9,8 @@ namespace tandem::app {
 // Set by the verb that was chosen; its return value is the exit code.
 using Action = std::function<int()>;
 
+// Adds a verb: a subcommand with its options, whose callback sets `action`. One line per verb, in alphabetical order;
+// main.cpp lists them.
+void add_verify_verb(CLI::App& app, Action& action);
+
 }  // namespace tandem::app
