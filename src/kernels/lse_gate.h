@@ -7,7 +7,8 @@
 
 namespace tandem::kernels {
 
-// o, a, b [T, H, D] of one type; lse_a, lse_b [H, T] f32; bias [H, 2] and temperature [H] f32. -infinity is a legal lse.
+// o, a, b [T, H, D] of one type; lse_a, lse_b [H, T] f32; bias [H, 2] and temperature [H] f32. -infinity is a legal
+// lse.
 void lse_gate_forward(Context& ctx, const Tensor& o, const Tensor& a, const Tensor& b, const Tensor& lse_a,
                       const Tensor& lse_b, const Tensor& bias, const Tensor& temperature);
 

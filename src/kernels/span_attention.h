@@ -18,12 +18,11 @@ struct KeyValueSource {
 // (scores and softmax always f32). lse [H, T] f32 receives the log-sum-exp of the scaled scores of each query.
 // source_lse [S, H, T] f32, when defined, receives it per source; -infinity where a query sees no key of a source.
 // A query that sees no key at all gets o = 0 and lse = -infinity.
-void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, const Tensor& source_lse,
-                            const Tensor& q, std::span<const KeyValueSource> sources, const SpanPlan& plan,
-                            double scale);
+void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, const Tensor& source_lse, const Tensor& q,
+                            std::span<const KeyValueSource> sources, const SpanPlan& plan, double scale);
 
 struct KeyValueGradient {
-  Tensor dk;                // [Tk, Hkv, D], f32 or bf16
+  Tensor dk;  // [Tk, Hkv, D], f32 or bf16
   Tensor dv;
   bool accumulate = false;  // += instead of = (then f32)
 };

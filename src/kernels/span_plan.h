@@ -22,6 +22,13 @@ struct KeySpan {
   int64_t window = 2 * kNoLimit;  // number of latest keys seen; the default: all
 };
 
+// The keys [begin, end) of `span` that `query` sees; empty (begin == end) when it sees none.
+struct KeyRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+KeyRange visible_keys(const KeySpan& span, int64_t query);
+
 // Queries [begin, end) and their spans [first_span, first_span + spans) of the plan.
 struct QueryRun {
   int64_t begin = 0;
@@ -40,15 +47,13 @@ struct SpanPlan {
     runs.clear();
     spans.clear();
   }
-  void add_run(int64_t begin, int64_t end) {
-    runs.push_back({begin, end, static_cast<int32_t>(spans.size()), 0});
-  }
+  void add_run(int64_t begin, int64_t end) { runs.push_back({begin, end, static_cast<int32_t>(spans.size()), 0}); }
   void add_span(const KeySpan& span) {  // to the run added last
     if (span.begin >= span.end) return;
     spans.push_back(span);
     ++runs.back().spans;
   }
-  // Pairs of query and key that the plan allows: what attention has to compute.
+  // Pairs of query and key (counted once per head) that the plan allows: what attention has to compute.
   int64_t allowed_pairs() const;
 };
 

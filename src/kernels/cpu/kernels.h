@@ -11,9 +11,11 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gelu.h"
 #include "kernels/cpu/layernorm.h"
+#include "kernels/cpu/lse_gate.h"
 #include "kernels/cpu/peak.h"
 #include "kernels/cpu/rmsnorm.h"
 #include "kernels/cpu/rope.h"
+#include "kernels/cpu/span_attention.h"
 
 namespace tandem {
 enum class Isa;
@@ -27,9 +29,11 @@ struct Kernels {
   const ElementwiseKernels& elementwise;
   const GeluKernels& gelu;
   const LayerNormKernels& layernorm;
+  const LseGateKernels& lse_gate;
   const PeakKernels& peak;
   const RmsNormKernels& rmsnorm;
   const RopeKernels& rope;
+  const SpanAttentionKernels& span_attention;
 };
 
 namespace avx2 {

@@ -7,9 +7,11 @@ extern const CrossEntropyKernels kCrossEntropy;
 extern const ElementwiseKernels kElementwise;
 extern const GeluKernels kGelu;
 extern const LayerNormKernels kLayerNorm;
+extern const LseGateKernels kLseGate;
 extern const PeakKernels kPeak;
 extern const RmsNormKernels kRmsNorm;
 extern const RopeKernels kRope;
+extern const SpanAttentionKernels kSpanAttention;
 
 // References to constants: the table is built by the linker, before any code runs.
 const Kernels kKernels = {
@@ -18,9 +20,11 @@ const Kernels kKernels = {
     .elementwise = kElementwise,
     .gelu = kGelu,
     .layernorm = kLayerNorm,
+    .lse_gate = kLseGate,
     .peak = kPeak,
     .rmsnorm = kRmsNorm,
     .rope = kRope,
+    .span_attention = kSpanAttention,
 };
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

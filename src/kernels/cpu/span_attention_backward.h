@@ -1,0 +1,280 @@
+// A tile of keys against all queries that see it: the scores are computed again from q and k, the probabilities from
+// the log-sum-exp. Everything here is transposed (a row is a key, a column a query), so that what belongs to a query is
+// a vector and the sums over queries for dk and dv have their left operand in memory order.
+#pragma once
+
+#include "kernels/cpu/span_attention_tile.h"
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+namespace attention {
+
+// Of one key tile, in the worker's memory.
+struct BackwardState {
+  float* k;  // left operands [64, units]
+  float* v;
+  float* k_rows;  // [64 / kPerUnit, P]
+  float* dk;      // sums [64, P]
+  float* dv;
+  float* scores;   // [kRows, 64]: then the probabilities
+  float* d_p;      // [kRows, 64]: then the gradient of the scores
+  float* weights;  // [kRows, 64] probabilities as a left operand
+  float* d_left;   // [64, 64] gradient of the scores as a left operand whose steps are queries
+  float* d_steps;  // the same with keys as steps: [64, 64] floats, or [32, 64] pairs of keys
+};
+
+TANDEM_INLINE int64_t backward_floats(int64_t head_size) {
+  int64_t wide = padded(head_size);
+  return 2 * kTile * head_size + 3 * kTile * wide + 3 * kRows * kTile + 2 * kTile * kTile;
+}
+
+TANDEM_INLINE BackwardState backward_state(float* memory, int64_t head_size) {
+  int64_t wide = padded(head_size);
+  BackwardState s;
+  s.dk = memory;
+  s.dv = s.dk + kTile * wide;
+  s.k_rows = s.dv + kTile * wide;
+  s.scores = s.k_rows + kTile * wide;
+  s.d_p = s.scores + kRows * kTile;
+  s.weights = s.d_p + kRows * kTile;
+  s.d_left = s.weights + kRows * kTile;
+  s.d_steps = s.d_left + kTile * kTile;
+  s.k = s.d_steps + kTile * kTile;
+  s.v = s.k + kTile * head_size;
+  return s;
+}
+
+// What a packed tile of queries holds.
+struct PackedQueries {
+  const float* q_columns;
+  const float* d_o_columns;
+  const float* q_rows;
+  const float* d_o_rows;
+};
+
+template <class Type>
+TANDEM_INLINE PackedQueries packed_queries(const float* packed, int64_t head_size) {
+  int64_t columns = head_size / Type::kPerUnit * kTile, rows = kTile / Type::kPerUnit * padded(head_size);
+  return {packed, packed + columns, packed + 2 * columns, packed + 2 * columns + rows};
+}
+
+// What one product of tiles needs to know of its queries.
+struct QuerySide {
+  const TileSpan* span;
+  PackedQueries packed;
+  const float* lse;
+  const float* delta;
+  const float* source_lse;  // or null
+  const float* d_source_lse;
+  float* dq;
+};
+
+// The queries, in columns of their tile, that see some of the keys [key, key + kRows).
+TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t keys) {
+  int64_t begin = kTile, end = 0;
+  bool masked = keys < kRows;
+  for (int64_t c = 0; c < kTile; ++c) {
+    bool some = span.lo[c] < key + keys && span.hi[c] > key && span.lo[c] < span.hi[c];
+    bool all = span.lo[c] <= key && span.hi[c] >= key + kRows;
+    if (some) {
+      begin = lower(begin, c / kLanes * kLanes);
+      end = c / kLanes * kLanes + kLanes;
+    }
+    if (!all) masked = true;
+  }
+  if (begin >= end) return {0, 0, false};
+  return {begin, end, masked};
+}
+
+// Lanes of the queries from `column` on that see `key`.
+TANDEM_INLINE Mask sees_key(const TileSpan& span, int64_t column, int64_t key) {
+#if defined(__AVX512F__)
+  __m512i at = _mm512_set1_epi32(static_cast<int>(key));
+  return {static_cast<__mmask16>(_mm512_cmple_epi32_mask(_mm512_loadu_si512(span.lo + column), at) &
+                                 _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(span.hi + column), at))};
+#else
+  __m256i at = _mm256_set1_epi32(static_cast<int>(key));
+  __m256i lo = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(span.lo + column));
+  __m256i hi = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(span.hi + column));
+  return {_mm256_castsi256_ps(_mm256_andnot_si256(_mm256_cmpgt_epi32(lo, at), _mm256_cmpgt_epi32(hi, at)))};
+#endif
+}
+
+// From scores and dp of one key to its probabilities and the gradient of its scores.
+template <class Type, bool kMasked, bool kSource>
+TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, const Columns& columns, int64_t r,
+                                int64_t key, float scale) {
+  float* scores = s.scores + r * kTile;
+  float* d_p = s.d_p + r * kTile;
+  F factor = broadcast(scale * kLog2E);
+  for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
+    F x = load(scores + c) * factor;
+    F y = x - load(q.lse + c);
+    if constexpr (kMasked) y = select(sees_key(*q.span, c, key), y, broadcast(kNever));
+    F p = exp2<Type>(y);
+    F ds = p * (load(d_p + c) - load(q.delta + c));
+    if constexpr (kSource) {
+      F z = x - load(q.source_lse + c);
+      if constexpr (kMasked) z = select(sees_key(*q.span, c, key), z, broadcast(kNever));
+      ds = fma(exp2<Type>(z), load(q.d_source_lse + c), ds);
+    }
+    store(d_p + c, ds);
+    store_left<Type>(s.weights + r * kTile, c / kLanes, p);
+  }
+}
+
+// The gradient of the scores of a group of keys as left operands. Columns outside [begin, end) are zero, for dq is
+// computed from whole tiles.
+template <class Type>
+TANDEM_INLINE void store_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
+  for (int64_t r = 0; r < kRows; ++r) {
+    float* d_p = s.d_p + r * kTile;
+    for (int64_t c = 0; c < columns.begin; c += kLanes) store(d_p + c, zero());
+    for (int64_t c = columns.end; c < kTile; c += kLanes) store(d_p + c, zero());
+  }
+  if constexpr (Type::kPerUnit == 1) {
+    memcpy(s.d_left + first_row * kTile, s.d_p, kRows * kTile * sizeof(float));
+    memcpy(s.d_steps + first_row * kTile, s.d_p, kRows * kTile * sizeof(float));
+  } else {
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = 0; c < kTile; c += kLanes) {
+        store_left<Type>(s.d_left + (first_row + r) * kTile, c / kLanes, load(s.d_p + r * kTile + c));
+      }
+    }
+    for (int64_t r = 0; r < kRows; r += 2) {
+      const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + (first_row + r) * kTile);
+      const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (first_row + r + 1) * kTile);
+      auto* pairs = reinterpret_cast<uint16_t*>(s.d_steps + (first_row + r) / 2 * kTile);
+      for (int64_t c = 0; c < kTile; ++c) {
+        pairs[2 * c] = low[c];
+        pairs[2 * c + 1] = high[c];
+      }
+    }
+  }
+}
+
+// One group of kRows keys against one tile of queries. False when no query sees any.
+template <class Type>
+TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& shape, const QuerySide& q,
+                                  int64_t first_row, int64_t key, int64_t keys) {
+  Columns columns = visible_queries(*q.span, key, keys);
+  if (columns.begin == columns.end) return false;
+  int64_t units = shape.head_size / Type::kPerUnit, wide = padded(shape.head_size);
+  int64_t width = columns.end - columns.begin;
+  product<Type, false>({s.scores + columns.begin, kTile}, {s.k + first_row * units, units, 1},
+                       q.packed.q_columns + columns.begin, kTile, width, units);
+  product<Type, false>({s.d_p + columns.begin, kTile}, {s.v + first_row * units, units, 1},
+                       q.packed.d_o_columns + columns.begin, kTile, width, units);
+  for (int64_t r = 0; r < kRows; ++r) {
+    if (q.source_lse) {
+      gradient_row<Type, true, true>(s, q, columns, r, key + r, shape.scale);
+    } else if (columns.masked) {
+      gradient_row<Type, true, false>(s, q, columns, r, key + r, shape.scale);
+    } else {
+      gradient_row<Type, false, false>(s, q, columns, r, key + r, shape.scale);
+    }
+  }
+  store_gradients<Type>(s, columns, first_row);
+  int64_t first = columns.begin / Type::kPerUnit, steps = width / Type::kPerUnit;
+  product<Type, true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1}, q.packed.d_o_rows + first * wide,
+                      wide, wide, steps);
+  product<Type, true>({s.dk + first_row * wide, wide}, {s.d_left + first_row * kTile + first, kTile, 1},
+                      q.packed.q_rows + first * wide, wide, wide, steps);
+  return true;
+}
+
+template <class Type>
+TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackwardTile& job, const QuerySide& q) {
+  int64_t wide = padded(job.shape.head_size), rows = job.end - job.begin;
+  int64_t first = kTile, last = 0;  // rows of d_steps that hold this pair's gradients
+  for (int64_t row = 0; row < rows; row += kRows) {
+    if (backward_group<Type>(s, job.shape, q, row, job.begin + row, lower(kRows, rows - row))) {
+      first = lower(first, row);
+      last = row + kRows;
+    } else {
+      Columns none = {0, 0, false};
+      if (first < kTile) store_gradients<Type>(s, none, row);  // between groups that are seen
+    }
+  }
+  if (first >= last) return;
+  const float* steps = s.d_steps + first / Type::kPerUnit * kTile;
+  for (int64_t c = 0; c < kTile; c += kRows) {
+    product<Type, true>({q.dq + c * wide, wide}, {steps + c, 1, kTile}, s.k_rows + first / Type::kPerUnit * wide, wide,
+                        wide, (last - first) / Type::kPerUnit);
+  }
+}
+
+TANDEM_INLINE void store_key_gradient(HeadRows to, bool is_bf16, bool accumulate, const float* from, int64_t begin,
+                                      int64_t rows, int64_t head_size, float scale) {
+  int64_t wide = padded(head_size);
+  F factor = broadcast(scale);
+  for (int64_t r = 0; r < rows; ++r) {
+    int64_t at = (begin + r) * to.stride;
+    for (int64_t i = 0; i < head_size; i += kLanes) {
+      int64_t n = lower(kLanes, head_size - i);
+      F x = load(from + r * wide + i) * factor;
+      if (is_bf16) {
+        store(static_cast<uint16_t*>(to.data) + at + i, x, n);
+      } else {
+        float* out = static_cast<float*>(to.data) + at + i;
+        store(out, accumulate ? load(out, n) + x : x, n);
+      }
+    }
+  }
+}
+
+template <class Type>
+void backward_tile(const AttentionBackwardTile& job) {
+  int64_t size = job.shape.head_size, wide = padded(size), rows = job.end - job.begin;
+  BackwardState s = backward_state(job.workspace, size);
+  auto from = [&](HeadRows all) {
+    return HeadRows{static_cast<typename Type::Element*>(all.data) + job.begin * all.stride, all.stride};
+  };
+  pack_left<Type>(s.k, from(job.k), rows, size / Type::kPerUnit);
+  pack_left<Type>(s.v, from(job.v), rows, size / Type::kPerUnit);
+  pack_rows<Type>(s.k_rows, from(job.k), rows, size);
+  memset(s.dk, 0, static_cast<size_t>(2 * kTile * wide) * sizeof(float));  // dk and dv
+  int64_t tile_floats = 2 * kTile / Type::kPerUnit * (size + wide);
+  for (int64_t h = 0; h < job.group; ++h) {
+    for (int64_t t = job.first_tile; t < job.last_tile; ++t) {
+      const QueryTile& tile = job.tiles[t];
+      for (int32_t i = 0; i < tile.spans; ++i) {
+        const TileSpan& span = job.spans[tile.first_span + i];
+        if (span.source != job.source || span.begin >= job.end || span.end <= job.begin) continue;
+        int64_t at = h * job.statistics_stride + t * kTile;
+        QuerySide q = {&span,
+                       packed_queries<Type>(job.packed + h * job.packed_head_stride + t * tile_floats, size),
+                       job.lse + at,
+                       job.delta + at,
+                       job.source_lse ? job.source_lse + at : nullptr,
+                       job.source_lse ? job.d_source_lse + at : nullptr,
+                       job.dq + h * job.dq_head_stride + (t - job.dq_first_tile) * kTile * wide};
+        backward_pair<Type>(s, job, q);
+      }
+    }
+  }
+  store_key_gradient(job.dk, job.gradient_is_bf16, job.accumulate, s.dk, job.begin, rows, size, job.shape.scale);
+  store_key_gradient(job.dv, job.gradient_is_bf16, job.accumulate, s.dv, job.begin, rows, size, 1.0f);
+}
+
+template <class Type>
+void pack_query_tile(float* packed, float* delta, HeadRows q, HeadRows d_o, HeadRows o, int64_t rows,
+                     int64_t head_size) {
+  int64_t units = head_size / Type::kPerUnit, row_floats = kTile / Type::kPerUnit * padded(head_size);
+  pack_columns<Type>(packed, q, rows, units);
+  pack_columns<Type>(packed + units * kTile, d_o, rows, units);
+  pack_rows<Type>(packed + 2 * units * kTile, q, rows, head_size);
+  pack_rows<Type>(packed + 2 * units * kTile + row_floats, d_o, rows, head_size);
+  const auto* a = static_cast<const typename Type::Element*>(d_o.data);
+  const auto* b = static_cast<const typename Type::Element*>(o.data);
+  for (int64_t r = 0; r < kTile; ++r) {
+    F sum = zero();
+    for (int64_t i = 0; r < rows && i < head_size; i += kLanes) {
+      int64_t n = lower(kLanes, head_size - i);
+      sum = fma(load(a + r * d_o.stride + i, n), load(b + r * o.stride + i, n), sum);
+    }
+    delta[r] = reduce_add(sum);
+  }
+}
+
+}  // namespace attention
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -1,0 +1,201 @@
+// A tile of queries against all keys that it sees, with a running maximum (Dao et al. 2022).
+//
+// The softmax is computed in powers of two against an integer level M >= every score seen so far: rescaling is exact,
+// and what the probabilities round to does not depend on the order of the keys.
+#pragma once
+
+#include "kernels/cpu/span_attention_tile.h"
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+namespace attention {
+
+// Of one tile, in the worker's memory.
+struct ForwardState {
+  float* q;        // left operand [64, units]
+  float* scores;   // [kRows, 64]: scores, then probabilities
+  float* weights;  // [kRows, 64] as a left operand
+  float* sums;     // [64, kLanes]: the sum of probabilities, lane by lane
+  float* level;    // [64]
+  float* out;      // [64, P]: not yet divided by the sum
+  float* all_sum;  // [64], all_level, all_out: what earlier sources gave, when each source has its own log-sum-exp
+  float* all_level;
+  float* all_out;
+};
+
+TANDEM_INLINE int64_t forward_floats(int64_t head_size) {
+  int64_t wide = padded(head_size);
+  return kTile * head_size + 2 * kRows * kTile + kTile * kLanes + 3 * kTile + 2 * kTile * wide;
+}
+
+TANDEM_INLINE ForwardState forward_state(float* memory, int64_t head_size) {
+  int64_t wide = padded(head_size);
+  ForwardState s;
+  s.out = memory;
+  s.all_out = s.out + kTile * wide;
+  s.sums = s.all_out + kTile * wide;
+  s.scores = s.sums + kTile * kLanes;
+  s.weights = s.scores + kRows * kTile;
+  s.level = s.weights + kRows * kTile;
+  s.all_sum = s.level + kTile;
+  s.all_level = s.all_sum + kTile;
+  s.q = s.all_level + kTile;
+  return s;
+}
+
+TANDEM_INLINE Columns visible_columns(const TileSpan& span, int64_t first_row, int64_t first_key) {
+  int64_t lo = span.lo[first_row], hi = span.hi[first_row], most_lo = lo, least_hi = hi;
+  bool empty = hi <= lo;
+  for (int64_t r = first_row + 1; r < first_row + kRows; ++r) {
+    int64_t a = span.lo[r], b = span.hi[r];
+    most_lo = upper(most_lo, a);
+    least_hi = lower(least_hi, b);
+    if (a >= b) continue;
+    lo = empty ? a : lower(lo, a);
+    hi = empty ? b : upper(hi, b);
+    empty = false;
+  }
+  lo = upper(lo - first_key, 0);
+  hi = lower(hi - first_key, kTile);
+  if (empty || lo >= hi) return {0, 0, false};
+  int64_t begin = lo / kLanes * kLanes, end = (hi + kLanes - 1) / kLanes * kLanes;
+  return {begin, end, most_lo - first_key > begin || least_hi - first_key < end};
+}
+
+// 2^(a - b) for integers a <= b, -infinity among them.
+TANDEM_INLINE float power_of_difference(float a, float b) {
+  float difference = a - b;
+  if (!(difference > -126.0f)) return 0.0f;
+  int32_t bits = (static_cast<int32_t>(difference) + 127) << 23;
+  float out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+
+TANDEM_INLINE void raise_level(const ForwardState& s, int64_t row, int64_t wide, float most) {
+  float level = __builtin_ceilf(most);
+  F factor = broadcast(power_of_difference(s.level[row], level));
+  s.level[row] = level;
+  store(s.sums + row * kLanes, load(s.sums + row * kLanes) * factor);
+  float* out = s.out + row * wide;
+  for (int64_t i = 0; i < wide; i += kLanes) store(out + i, load(out + i) * factor);
+}
+
+// Scores of a row become probabilities (left operand), and its sum grows.
+template <class Type, bool kMasked>
+TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionForwardTile& job, int64_t row, int64_t r,
+                               const Columns& columns, int64_t lo, int64_t hi, int64_t wide) {
+  float* scores = s.scores + r * kTile;
+  F factor = broadcast(job.shape.scale * kLog2E);
+  F most = broadcast(-HUGE_VALF);
+  for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
+    F x = load(scores + c) * factor;
+    if constexpr (kMasked) x = select(visible(c, lo, hi), x, broadcast(-HUGE_VALF));
+    store(scores + c, x);
+    most = max(most, x);
+  }
+  if (bits(less(broadcast(s.level[row]), most))) raise_level(s, row, wide, reduce_max(most));
+  F level = broadcast(s.level[row]);
+  F sum = load(s.sums + row * kLanes);
+  for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
+    F x = load(scores + c) - level;
+    if constexpr (kMasked) x = select(visible(c, lo, hi), x, broadcast(kNever));
+    F p = exp2<Type>(x);
+    sum += p;
+    store_left<Type>(s.weights + r * kTile, c / kLanes, p);
+  }
+  store(s.sums + row * kLanes, sum);
+}
+
+template <class Type>
+TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardTile& job, const TileSpan& span,
+                                 int64_t first_row, int64_t first_key, const float* k_columns, const float* v_rows) {
+  Columns columns = visible_columns(span, first_row, first_key);
+  if (columns.begin == columns.end) return;
+  int64_t units = job.shape.head_size / Type::kPerUnit, wide = padded(job.shape.head_size);
+  product<Type, false>({s.scores + columns.begin, kTile}, {s.q + first_row * units, units, 1},
+                       k_columns + columns.begin, kTile, columns.end - columns.begin, units);
+  for (int64_t r = 0; r < kRows; ++r) {
+    int64_t row = first_row + r;
+    if (columns.masked) {
+      softmax_row<Type, true>(s, job, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key, wide);
+    } else {
+      softmax_row<Type, false>(s, job, row, r, columns, 0, 0, wide);
+    }
+  }
+  int64_t first = columns.begin / Type::kPerUnit, last = columns.end / Type::kPerUnit;
+  product<Type, true>({s.out + first_row * wide, wide}, {s.weights + first, kTile, 1}, v_rows + first * wide, wide,
+                      wide, last - first);
+}
+
+TANDEM_INLINE void clear(const ForwardState& s, int64_t wide) {
+  memset(s.out, 0, static_cast<size_t>(kTile * wide) * sizeof(float));
+  memset(s.sums, 0, static_cast<size_t>(kTile * kLanes) * sizeof(float));
+  for (int64_t r = 0; r < kTile; ++r) s.level[r] = -HUGE_VALF;
+}
+
+TANDEM_INLINE float log_sum(float level, float sum) {
+  if (level == -HUGE_VALF) return level;
+  return static_cast<float>((level + ::log2(static_cast<double>(sum))) * 0.69314718055994530942);
+}
+
+// Ends a source that has a log-sum-exp of its own: writes it and adds the source to the others.
+TANDEM_INLINE void merge_source(const ForwardState& s, const AttentionForwardTile& job, int32_t source, int64_t wide) {
+  for (int64_t r = 0; r < job.tile->rows; ++r) {
+    float sum = reduce_add(load(s.sums + r * kLanes));
+    job.source_lse[source * job.source_stride + r] = log_sum(s.level[r], sum);
+    float level = s.level[r] > s.all_level[r] ? s.level[r] : s.all_level[r];
+    float mine = power_of_difference(s.level[r], level), others = power_of_difference(s.all_level[r], level);
+    s.all_level[r] = level;
+    s.all_sum[r] = s.all_sum[r] * others + sum * mine;
+    for (int64_t i = r * wide; i < (r + 1) * wide; i += kLanes) {
+      store(s.all_out + i, fma(load(s.out + i), broadcast(mine), load(s.all_out + i) * broadcast(others)));
+    }
+  }
+}
+
+template <class Type>
+TANDEM_INLINE void store_output(const AttentionForwardTile& job, const float* out, int64_t r, float level, float sum) {
+  auto* o = static_cast<typename Type::Element*>(job.o.data) + r * job.o.stride;
+  F factor = broadcast(level == -HUGE_VALF ? 0.0f : 1.0f / sum);
+  int64_t i = 0, size = job.shape.head_size;
+  for (; i + kLanes <= size; i += kLanes) store(o + i, load(out + i) * factor);
+  if (i < size) store(o + i, load(out + i) * factor, size - i);
+  job.lse[r] = log_sum(level, sum);
+}
+
+template <class Type>
+void forward_tile(const AttentionForwardTile& job) {
+  int64_t size = job.shape.head_size, wide = padded(size), units = size / Type::kPerUnit;
+  ForwardState s = forward_state(job.workspace, size);
+  const QueryTile& tile = *job.tile;
+  bool by_source = job.source_lse != nullptr;
+  pack_left<Type>(s.q, job.q, tile.rows, units);
+  clear(s, wide);
+  if (by_source) {
+    memset(s.all_out, 0, static_cast<size_t>(kTile * wide) * sizeof(float));
+    for (int64_t r = 0; r < kTile; ++r) s.all_sum[r] = 0, s.all_level[r] = -HUGE_VALF;
+  }
+  for (int32_t i = 0; i < tile.spans; ++i) {
+    const TileSpan& span = job.spans[i];
+    const PackedKeys& keys = job.sources[span.source];
+    for (int64_t t = span.begin / kTile; t * kTile < span.end; ++t) {
+      const float* k = keys.k_columns + t * units * kTile;
+      const float* v = keys.v_rows + t * (kTile / Type::kPerUnit) * wide;
+      for (int64_t row = 0; row < tile.rows; row += kRows) forward_group<Type>(s, job, span, row, t * kTile, k, v);
+    }
+    if (by_source && (i + 1 == tile.spans || job.spans[i + 1].source != span.source)) {
+      merge_source(s, job, span.source, wide);
+      clear(s, wide);
+    }
+  }
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    if (by_source) {
+      store_output<Type>(job, s.all_out + r * wide, r, s.all_level[r], s.all_sum[r]);
+    } else {
+      store_output<Type>(job, s.out + r * wide, r, s.level[r], reduce_add(load(s.sums + r * kLanes)));
+    }
+  }
+}
+
+}  // namespace attention
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

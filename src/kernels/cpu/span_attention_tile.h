@@ -1,0 +1,185 @@
+// What the forward and the backward tiles of span attention share: element types, the small matrix product, 2^x,
+// packing.
+#pragma once
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/span_attention.h"
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+namespace attention {
+
+inline constexpr int64_t kTile = kAttentionTile;
+inline constexpr int64_t kVectors = kTile / kLanes;  // vectors across a tile
+inline constexpr int64_t kRows = kLanes / 2;         // rows of a block of the product: 8 x 2 or 4 x 2 registers
+inline constexpr int64_t kGroups = kTile / kRows;
+
+TANDEM_INLINE int64_t padded(int64_t head_size) { return (head_size + kLanes - 1) / kLanes * kLanes; }
+TANDEM_INLINE int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
+TANDEM_INLINE int64_t upper(int64_t a, int64_t b) { return a > b ? a : b; }
+
+struct F32 {
+  using Element = float;
+  static constexpr int64_t kPerUnit = 1;
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma(a, b, c); }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16 {
+  using Element = uint16_t;
+  static constexpr int64_t kPerUnit = 2;
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) {
+    return {_mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
+  }
+};
+#endif
+
+// 2^x, 0 below -150. With n the integer nearest to x, 2^(x - n) is a polynomial through Chebyshev nodes of |x - n| <=
+// 1/2 with 2^0 exact: relative error 1e-8 (floats) or 7e-6 (results that are rounded to bf16 anyway).
+template <class Type>
+TANDEM_INLINE F exp2(F x) {
+#if !defined(__AVX512F__)
+  x = max(broadcast(-200.0f), x);  // in this order NaN passes
+#endif
+  F n = round(x);
+  F f = x - n;
+  F p;
+  if constexpr (Type::kPerUnit == 1) {
+    p = broadcast(1.54531634e-4f);
+    p = fma(p, f, broadcast(1.33908633e-3f));
+    p = fma(p, f, broadcast(9.61808302e-3f));
+    p = fma(p, f, broadcast(5.55035695e-2f));
+    p = fma(p, f, broadcast(2.40226507e-1f));
+    p = fma(p, f, broadcast(6.93147182e-1f));
+  } else {
+    p = broadcast(9.65671055e-3f);
+    p = fma(p, f, broadcast(5.58382832e-2f));
+    p = fma(p, f, broadcast(2.402253e-1f));
+    p = fma(p, f, broadcast(6.93136752e-1f));
+  }
+  return scale_by_power(fma(p, f, broadcast(1.0f)), n);
+}
+inline constexpr float kNever = -200.0f;  // 2^kNever is 0 in float32
+inline constexpr float kLog2E = 1.44269504f;
+
+// The columns of a tile that a group of kRows rows has to do with.
+struct Columns {
+  int64_t begin;  // whole vectors
+  int64_t end;
+  bool masked;  // some row has to do with less than [begin, end)
+};
+
+// Lanes column .. column + kLanes - 1 that lie in [lo, hi).
+TANDEM_INLINE Mask visible(int64_t column, int64_t lo, int64_t hi) {
+#if defined(__AVX512F__)
+  auto below = [column](int64_t limit) -> uint32_t {
+    int64_t n = lower(upper(limit - column, 0), kLanes);
+    return (1u << n) - 1;
+  };
+  return {static_cast<__mmask16>(below(hi) & ~below(lo))};
+#else
+  __m256i lane =
+      _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(column)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  __m256i below_hi = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(hi)), lane);
+  __m256i below_lo = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(lo)), lane);
+  return {_mm256_castsi256_ps(_mm256_andnot_si256(below_lo, below_hi))};
+#endif
+}
+
+// The left operand of a product, in units: element (row, step) at data[row * row_stride + step * step_stride].
+struct Left {
+  const float* data;
+  int64_t row_stride;
+  int64_t step_stride;
+};
+struct Matrix {
+  float* data;
+  int64_t stride;
+};
+
+// C[kRows, kWide vectors] = (kAdd ? C : 0) + A B over `steps` units.
+template <class Type, int kWide, bool kAdd>
+TANDEM_INLINE void product_block(Matrix c, Left a, const float* b, int64_t b_stride, int64_t steps) {
+  F sum[kRows][kWide];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kWide; ++n) sum[r][n] = kAdd ? load(c.data + r * c.stride + n * kLanes) : zero();
+  }
+  for (int64_t s = 0; s < steps; ++s) {
+    F right[kWide];
+#pragma GCC unroll 4
+    for (int n = 0; n < kWide; ++n) right[n] = load(b + s * b_stride + n * kLanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      F left = broadcast(a.data[r * a.row_stride + s * a.step_stride]);
+#pragma GCC unroll 4
+      for (int n = 0; n < kWide; ++n) sum[r][n] = Type::multiply_add(left, right[n], sum[r][n]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int n = 0; n < kWide; ++n) store(c.data + r * c.stride + n * kLanes, sum[r][n]);
+  }
+}
+
+// C[kRows, columns] for a whole number of vectors of columns.
+template <class Type, bool kAdd>
+TANDEM_INLINE void product(Matrix c, Left a, const float* b, int64_t b_stride, int64_t columns, int64_t steps) {
+  int64_t n = 0;
+  for (; n + 2 * kLanes <= columns; n += 2 * kLanes) {
+    product_block<Type, 2, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
+  }
+  if (n < columns) product_block<Type, 1, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
+}
+
+// Stores a row of `vectors` vectors as a left operand: floats, or bf16 in the same order. At most kVectors.
+template <class Type>
+TANDEM_INLINE void store_left(float* to, int64_t vector, F x) {
+  if constexpr (Type::kPerUnit == 1) {
+    store(to + vector * kLanes, x);
+  } else {
+    store(reinterpret_cast<uint16_t*>(to) + vector * kLanes, x);
+  }
+}
+
+// The left operand of 64 rows of one head: [64, units], rows past `rows` zero.
+template <class Type>
+TANDEM_INLINE void pack_left(float* to, HeadRows from, int64_t rows, int64_t units) {
+  const auto* in = static_cast<const typename Type::Element*>(from.data);
+  for (int64_t r = 0; r < rows; ++r) {
+    memcpy(to + r * units, in + r * from.stride, static_cast<size_t>(units) * sizeof(float));
+  }
+  memset(to + rows * units, 0, static_cast<size_t>((kTile - rows) * units) * sizeof(float));
+}
+
+// [units, 64] from the rows of a head; columns past `rows` zero.
+template <class Type>
+TANDEM_INLINE void pack_columns(float* to, HeadRows from, int64_t rows, int64_t units) {
+  const auto* in = static_cast<const typename Type::Element*>(from.data);
+  for (int64_t u = 0; u < units; ++u) {
+    float* column = to + u * kTile;
+    for (int64_t r = 0; r < rows; ++r) memcpy(column + r, in + r * from.stride + u * Type::kPerUnit, sizeof(float));
+    for (int64_t r = rows; r < kTile; ++r) column[r] = 0;
+  }
+}
+
+// [64 / kPerUnit, P] from the rows of a head.
+template <class Type>
+TANDEM_INLINE void pack_rows(float* to, HeadRows from, int64_t rows, int64_t head_size) {
+  using Element = typename Type::Element;
+  int64_t wide = padded(head_size);
+  const auto* in = static_cast<const Element*>(from.data);
+  auto* out = reinterpret_cast<Element*>(to);
+  memset(to, 0, static_cast<size_t>(kTile / Type::kPerUnit * wide) * sizeof(float));
+  for (int64_t r = 0; r < rows; ++r) {
+    Element* row = out + r / Type::kPerUnit * wide * Type::kPerUnit + r % Type::kPerUnit;
+    for (int64_t i = 0; i < head_size; ++i) row[i * Type::kPerUnit] = in[r * from.stride + i];
+  }
+}
+
+}  // namespace attention
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE
