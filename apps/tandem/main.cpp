@@ -17,7 +17,10 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 
-void add_verbs(CLI::App& app, Action& action) { add_verify_verb(app, action); }
+void add_verbs(CLI::App& app, Action& action) {
+  add_tokenizer_verb(app, action);
+  add_verify_verb(app, action);
+}
 
 // The help of the verb that was asked about, or the version.
 void print_about(const CLI::App& app, const CLI::Success& request) {
