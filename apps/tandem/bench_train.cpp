@@ -4,11 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "base/json.h"
+#include "bench.h"
 #include "kernels/peak.h"
+#include "output.h"
+#include "statistics.h"
 #include "train/run_config.h"
 #include "train/step.h"
-#include "verbs.h"
 
 namespace tandem::app {
 namespace {
@@ -34,11 +35,8 @@ struct Measured {
   std::string_view precision;
 };
 
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  size_t n = v.size();
-  return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
+// Measuring the machine's peak takes about a second.
+constexpr size_t kStepsBetweenPeaks = 8;
 
 Batch random_batch(const ModelConfig& config, int64_t rows, Rng& rng) {
   Batch batch;
@@ -73,14 +71,15 @@ int64_t peak_rss() {
 
 Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
   Context ctx(static_cast<int>(run.threads));
-  Precision precision = run_precision(run, ctx.isa());
-  auto model = make_model(run.model, precision, ParameterStore::Gradients::wanted, options.config);
+  Precision precision = choose_precision(run.precision, ctx.isa());
+  ModelConfig config = resolve_model(run);
+  auto model = make_model(config, precision, ParameterStore::Gradients::wanted, options.config);
   model->parameters().initialise(static_cast<uint64_t>(run.seed));
-  Optimizer optimizer(ctx, model->parameters(), run.optimizer, run.model.matrix_rate_factor());
+  Optimizer optimizer(ctx, model->parameters(), run.optimizer, config.matrix_rate_factor());
   Tape tape(ctx, precision, Tape::Mode::record);
   TrainingStep step(*model, tape, optimizer);
   Rng rng(static_cast<uint64_t>(run.seed), 0);
-  Batch batch = random_batch(run.model, run.micro_batch, rng);
+  Batch batch = random_batch(config, run.micro_batch, rng);
 
   Measured m;
   one_step(step, *model, batch, run.grad_accum, rng);  // prepares primitives, touches memory
@@ -88,7 +87,10 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
   while (static_cast<int64_t>(m.step_seconds.size()) < options.min_steps || watch.seconds() < options.seconds) {
     m.step_seconds.push_back(one_step(step, *model, batch, run.grad_accum, rng));
     // The peak is taken between the steps: shared machines change their speed within seconds.
-    m.peak_flops = std::max(m.peak_flops, measure_peak_flops(ctx, precision.activation));
+    if (m.step_seconds.size() % kStepsBetweenPeaks == 1) {
+      kernels::Peak peak = kernels::measure_peak(ctx);
+      m.peak_flops = std::max(m.peak_flops, precision.activation == DType::bf16 ? peak.bf16_flops : peak.f32_flops);
+    }
   }
   m.peak_rss_bytes = peak_rss();
   ctx.profiler().enable(true);
@@ -157,10 +159,10 @@ void print_table(const OrderedJson& j) {
 }
 
 int run_bench_train(const BenchTrainOptions& options) {
-  RunConfig run = read_run_config(options.config, options.overrides);
+  RunConfig run = load_run_config(options.config, options.overrides);
   OrderedJson result = to_json(measure(run, options), options);
   if (options.json) {
-    fmt::print("{}\n", result.dump());
+    write_json(result);
   } else {
     print_table(result);
   }

@@ -18,6 +18,7 @@ constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 
 void add_verbs(CLI::App& app, Action& action) {
+  add_bench_verb(app, action);
   add_tokenizer_verb(app, action);
   add_verify_verb(app, action);
 }

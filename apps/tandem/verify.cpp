@@ -2,8 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
-#include "base/json.h"
 #include "eval/parity.h"
+#include "output.h"
 #include "verbs.h"
 #include "verify_training.h"
 
@@ -103,7 +103,7 @@ int run_verify(const VerifyOptions& options) {
   }
   if (options.json) {
     OrderedJson out{{"ok", ok}, {"isa", isa_name(ctx.isa())}, {"threads", ctx.pool().threads()}, {"cases", cases}};
-    fmt::print("{}\n", out.dump());
+    write_json(out);
   } else {
     fmt::print("{} on {}\n", ok ? "all cases agree" : "SOME CASES DIFFER", isa_name(ctx.isa()));
   }

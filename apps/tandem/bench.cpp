@@ -1,0 +1,13 @@
+// bench: the verb that holds the benchmarks.
+#include "bench.h"
+
+namespace tandem::app {
+
+void add_bench_verb(CLI::App& app, Action& action) {
+  CLI::App* bench = app.add_subcommand("bench", "speed and memory of this machine's kernels and training steps");
+  bench->require_subcommand(1);
+  add_bench_ops(*bench, action);
+  add_bench_train(*bench, action);
+}
+
+}  // namespace tandem::app
