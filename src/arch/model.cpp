@@ -10,7 +10,7 @@ int64_t Model::non_embedding_parameters() const {
   return n;
 }
 
-ops::LossSum Model::loss(Tape& tape, const Batch& batch, bool count_correct, std::span<float> token_loss) {
+ops::LossSum Model::loss(Tape& tape, const Batch& batch, bool count_correct, const Tensor& token_loss) {
   Var x = hidden(tape, batch);
   ops::HeadOptions options;
   options.multiplier = config_.logit_multiplier();

@@ -50,7 +50,7 @@ class Model {
 
   // Sum of the losses over labelled tokens. On a recording tape the gradient of the sum is on its way afterwards:
   // tape.backward() adds it to the parameters' gradients. `batch` must outlive that.
-  ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, std::span<float> token_loss = {});
+  ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, const Tensor& token_loss = {});
 
   // Multiplied logits [rows * length, V] of a whole batch, in the tape's arena: for checks on small models.
   Tensor all_logits(Tape& tape, const Batch& batch);

@@ -158,9 +158,8 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
                        : worst_difference(value, reshaped(io.tensor(name), value, name));
     out.add(lse ? "log_sum_exp" : "activation", "absolute", name, error, std::nullopt);
   });
-  Storage token_loss(DType::f32, {batch.tokens()});
-  ops::LossSum loss =
-      model->loss(tape, batch, false, {token_loss.tensor().as<float>(), static_cast<size_t>(batch.tokens())});
+  Storage token_loss(precision.residual, {batch.tokens()});
+  ops::LossSum loss = model->loss(tape, batch, false, token_loss.tensor());
   tape.backward();
   double tokens = static_cast<double>(std::max<int64_t>(loss.tokens, 1));
   out.add("loss", "absolute", "loss", std::abs(loss.sum / tokens - load_element(io.tensor("loss"), 0, 0)),

@@ -7,7 +7,7 @@
 
 namespace tandem::kernels {
 
-void cross_entropy(Context& ctx, std::span<float> loss, const Tensor& dlogits, std::span<int32_t> best,
+void cross_entropy(Context& ctx, const Tensor& loss, const Tensor& dlogits, std::span<int32_t> best,
                    const Tensor& logits, std::span<const int32_t> labels, double multiplier, double scale) {
   double moved = 2 * bytes_of(logits) + (dlogits.defined() ? bytes_of(logits, dlogits) : 0.0);
   ProfileScope scope(ctx.profiler(), "cross_entropy", 30.0 * static_cast<double>(logits.elements()), moved);
@@ -19,7 +19,7 @@ void cross_entropy(Context& ctx, std::span<float> loss, const Tensor& dlogits, s
     for (int64_t t = rows.begin; t < rows.end; ++t) {
       size_t i = static_cast<size_t>(t);
       cpu::Matrix gradient = dlogits.defined() ? matrix(dlogits, t) : cpu::Matrix{nullptr, 0, false};
-      ctx.cpu().cross_entropy.row(&loss[i], gradient, best.empty() ? nullptr : &best[i], logits.row<float>(t),
+      ctx.cpu().cross_entropy.row(loss.row<float>(t), gradient, best.empty() ? nullptr : &best[i], logits.row<float>(t),
                                   vocabulary, labels[i] == kIgnoredLabel ? -1 : labels[i],
                                   static_cast<float>(multiplier), static_cast<float>(scale));
     }

@@ -38,7 +38,7 @@ void check_labels(std::span<const int32_t> labels, int64_t tokens, int64_t vocab
 struct Scratch {
   Tensor logits;   // [rows, V]
   Tensor dlogits;  // [rows, V], defined when the gradient is wanted
-  std::span<float> loss;
+  Tensor loss;     // [rows]
   std::span<int32_t> best;
 };
 
@@ -50,7 +50,8 @@ LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Ten
   Tensor dlogits = scratch.dlogits.defined() ? scratch.dlogits.slice_rows(0, rows) : Tensor();
   std::span<int32_t> best = scratch.best.empty() ? scratch.best : scratch.best.subspan(0, static_cast<size_t>(rows));
   kernels::matmul_nt(ctx, logits, x, weight.value);
-  kernels::cross_entropy(ctx, scratch.loss, dlogits, best, logits, labels, multiplier, 1.0);
+  Tensor loss = scratch.loss.slice_rows(0, rows);
+  kernels::cross_entropy(ctx, loss, dlogits, best, logits, labels, multiplier, 1.0);
   if (dlogits.defined()) {
     kernels::matmul_nn(ctx, dx, dlogits, weight.value);
     if (weight.grad.defined()) {
@@ -60,7 +61,7 @@ LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Ten
   LossSum sum;
   for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
     if (labels[t] == kernels::kIgnoredLabel) continue;
-    sum.sum += scratch.loss[t];
+    sum.sum += load_element(loss, static_cast<int64_t>(t), 0);
     ++sum.tokens;
     if (!best.empty()) sum.correct += best[t] == labels[t];
   }
@@ -82,8 +83,7 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
   scratch.logits = tape.take_scratch(wide, {chunk, vocab});
   // In float32 the gradient overwrites the logits.
   if (gradient) scratch.dlogits = narrow == wide ? scratch.logits : tape.take_scratch(narrow, {chunk, vocab});
-  Tensor losses = tape.arena().tensor(DType::f32, {chunk});
-  scratch.loss = {losses.as<float>(), static_cast<size_t>(chunk)};
+  scratch.loss = tape.arena().tensor(wide, {chunk});
   if (options.count_correct) {
     scratch.best = {tape.arena().tensor(DType::i32, {chunk}).as<int32_t>(), static_cast<size_t>(chunk)};
   }
@@ -99,8 +99,8 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
     total.sum += part.sum;
     total.tokens += part.tokens;
     total.correct += part.correct;
-    if (!options.token_loss.empty()) {
-      std::copy_n(scratch.loss.data(), rows, options.token_loss.data() + begin);
+    if (options.token_loss.defined()) {
+      copy_convert(options.token_loss.slice_rows(begin, end), scratch.loss.slice_rows(0, end - begin));
     }
   }
   if (scratch.dlogits.defined() && scratch.dlogits.data != scratch.logits.data) {

@@ -17,7 +17,7 @@ struct LossSum {
 struct HeadOptions {
   double multiplier = 1;  // logits are multiplied by this (muP)
   bool count_correct = false;
-  std::span<float> token_loss;  // [T], receives each token's loss (0 where ignored) when not empty
+  Tensor token_loss;  // [T], receives each token's loss (0 where ignored) when defined
 };
 
 // x [T, d] activation, weight [V, d] (tied to the embedding or not), labels [T] (kernels::kIgnoredLabel: not counted).

@@ -6,7 +6,7 @@
 
 namespace tandem::kernels::ref {
 
-void cross_entropy(std::span<float> loss, const Tensor& dlogits, std::span<int32_t> best, const Tensor& logits,
+void cross_entropy(const Tensor& loss, const Tensor& dlogits, std::span<int32_t> best, const Tensor& logits,
                    std::span<const int32_t> labels, double multiplier, double scale) {
   int64_t vocabulary = logits.row_size();
   for (int64_t t = 0; t < logits.rows(); ++t) {
@@ -23,7 +23,7 @@ void cross_entropy(std::span<float> loss, const Tensor& dlogits, std::span<int32
     for (int64_t v = 0; v < vocabulary; ++v) total += std::exp(multiplier * load_element(logits, t, v) - peak);
     bool ignored = label == kIgnoredLabel;
     double lse = peak + std::log(total);
-    loss[row] = ignored ? 0.0f : static_cast<float>(lse - multiplier * load_element(logits, t, label));
+    store_element(loss, t, 0, ignored ? 0.0 : lse - multiplier * load_element(logits, t, label));
     if (!dlogits.defined()) continue;
     for (int64_t v = 0; v < vocabulary; ++v) {
       double p = std::exp(multiplier * load_element(logits, t, v) - lse);
