@@ -39,6 +39,7 @@ Tape::GradientSlot Tape::gradient_slot(Var v) {
 }
 
 void Tape::move_gradient(Var to, Var from) {
+  if (!to->needs_grad) return drop_gradient(from);
   if (!to->grad.defined() && to->grad_dtype == from->grad_dtype) {
     to->grad = from->grad;
   } else {
@@ -67,6 +68,7 @@ Tape::Converted Tape::converted(const Tensor& x, DType dtype) {
 
 void Tape::reset() {
   arena_.reset();
+  pool_.take_all_back();
   last_ = nullptr;
 }
 

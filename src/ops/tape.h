@@ -94,7 +94,7 @@ class Tape {
   };
   GradientSlot gradient_slot(Var v);
   // Hands the buffer of a finished gradient to another value of the same shape and type, or adds it there. `from` has
-  // no gradient afterwards.
+  // no gradient afterwards. Where `to` needs none it is dropped.
   void move_gradient(Var to, Var from);
   // Returns v's gradient to the pool; called by the closure of the operation that produced v, when it is done with it.
   void drop_gradient(Var v);
@@ -111,7 +111,7 @@ class Tape {
     if (c.owned) pool_.give_back(c.tensor);
   }
 
-  // Forgets everything recorded; keeps the memory.
+  // Forgets everything recorded, and gradients that were never used; keeps the memory.
   void reset();
 
   size_t reserved_bytes() const { return arena_.reserved_bytes() + pool_.reserved_bytes(); }

@@ -90,6 +90,11 @@ void BlockPool::give_back(const Tensor& t) {
   free_[size].push_back(t.data);
 }
 
+void BlockPool::take_all_back() {
+  for (auto& [size, blocks] : free_) blocks.clear();
+  for (auto& [data, size] : all_) free_[size].push_back(data);
+}
+
 Storage::Storage(DType dtype, const Shape& shape) {
   size_ = round_up(std::max<size_t>(static_cast<size_t>(shape.elements() * dtype_bytes(dtype)), 1), 4096);
   tensor_ = Tensor(map_pages(size_), dtype, shape);

@@ -78,6 +78,7 @@ class BlockPool {
 
   Tensor take(DType dtype, const Shape& shape);  // uninitialised
   void give_back(const Tensor& t);               // a tensor from take(), once
+  void take_all_back();                          // as if every block had been given back
   size_t reserved_bytes() const { return reserved_; }
   int64_t system_allocations() const { return system_allocations_; }
 
