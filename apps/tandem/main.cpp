@@ -19,6 +19,7 @@ constexpr int kBadInput = 2;
 
 void add_verbs(CLI::App& app, Action& action) {
   add_bench_verb(app, action);
+  add_plot_verb(app, action);
   add_tokenizer_verb(app, action);
   add_verify_verb(app, action);
 }

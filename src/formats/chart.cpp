@@ -133,13 +133,13 @@ struct Frame {
 Axis y_axis(const LineChart& chart, Range range) {
   if (chart.y_scale == Scale::logarithmic) {
     double air = std::pow(range.high / range.low, 0.04);
-    return make_axis(chart.y_scale, range.low / air, range.high * air, 6);
+    return make_axis(chart.y_scale, range.low / air, range.high * air, 8);
   }
   double air = 0.05 * (range.high - range.low);
   double low = range.low - air;
   // Quantities that cannot be negative get no negative ticks.
   if (chart.y_from_zero || (range.low >= 0 && low < 0)) low = std::min(0.0, range.low);
-  return make_axis(chart.y_scale, low, range.high + air, 6);
+  return make_axis(chart.y_scale, low, range.high + air, 8);
 }
 
 std::optional<std::pair<Axis, Axis>> chart_axes(const LineChart& chart) {
@@ -152,21 +152,38 @@ std::optional<std::pair<Axis, Axis>> chart_axes(const LineChart& chart) {
     }
   }
   if (xs.empty()) return std::nullopt;
-  return std::pair(make_axis(chart.x_scale, xs.low, xs.high, 8), y_axis(chart, ys));
+  // Counts that begin near zero begin at zero.
+  bool from_zero = chart.x_scale == Scale::linear && xs.low > 0 && xs.low < 0.1 * xs.high;
+  return std::pair(make_axis(chart.x_scale, from_zero ? 0 : xs.low, xs.high, 8), y_axis(chart, ys));
 }
 
 const Colour& series_colour(const Series& series) {
   return kPalette[static_cast<size_t>(std::max(0, series.colour)) % kPalette.size()];
 }
 
+struct Stroke {
+  double width;
+  double alpha;
+};
+
+Stroke stroke_of(LineStyle style) {
+  switch (style) {
+    case LineStyle::thin: return {1.2, 0.8};
+    case LineStyle::faint: return {1.1, 0.45};
+    case LineStyle::line:
+    case LineStyle::markers: break;
+  }
+  return {2.0, 1.0};
+}
+
 void set_stroke(Pen& pen, const Series& series) {
-  bool faint = series.style == LineStyle::faint;
-  pen.colour(series_colour(series), faint ? 0.45 : 1.0);
-  cairo_set_line_width(pen.raw(), faint ? 1.1 : 2.0);
+  Stroke stroke = stroke_of(series.style);
+  pen.colour(series_colour(series), stroke.alpha);
+  cairo_set_line_width(pen.raw(), stroke.width);
   cairo_set_line_join(pen.raw(), CAIRO_LINE_JOIN_ROUND);
   cairo_set_line_cap(pen.raw(), CAIRO_LINE_CAP_ROUND);
   size_t lap = static_cast<size_t>(std::max(0, series.colour)) / kPalette.size();
-  constexpr std::array<std::array<double, 2>, 2> kDashes{{{7, 5}, {2, 4}}};
+  constexpr std::array<std::array<double, 2>, 2> kDashes{{{5, 4.5}, {1.5, 4}}};
   if (lap == 0) {
     cairo_set_dash(pen.raw(), nullptr, 0, 0);
   } else {
@@ -223,14 +240,14 @@ void draw_series(Pen& pen, const Series& series, const LineChart& chart, const F
     }
     // A single point has no line to be seen by.
     if (dots || piece.size() == 1) {
-      for (const Point& p : piece) pen.dot(p.x, p.y, series.style == LineStyle::faint ? 1.5 : 3.2);
+      for (const Point& p : piece) pen.dot(p.x, p.y, series.style == LineStyle::faint ? 2.2 : 3.2);
     }
   }
 }
 
 // Draws the legend in rows from `top` on and returns where it ends.
 double draw_legend(Pen& pen, const LineChart& chart, double top) {
-  constexpr double kRow = 19, kSwatch = 22, kGap = 7, kBetween = 22;
+  constexpr double kRow = 19, kSwatch = 28, kGap = 7, kBetween = 22;
   pen.font(12.5);
   double x = kMargin, y = top;
   bool any = false;

@@ -10,6 +10,7 @@ namespace tandem {
 
 enum class LineStyle {
   line,     // full strength
+  thin,     // for noisy data: narrow, and a little transparent where curves lie on each other
   faint,    // thin and pale: noisy data behind a line that matters more
   markers,  // full strength with a dot at each point, as long as the dots do not touch
 };
