@@ -30,7 +30,8 @@ class Corpus {
   // Every document of both parts, in a fixed order. The view is valid during the call only.
   void for_each(const Visit& visit) const;
 
-  // Training documents, cut to `max_bytes` in total, evenly spread over the corpus: what a tokenizer is trained on.
+  // Training documents of at most `max_bytes` in total, evenly spread over the corpus: what a tokenizer is trained on.
+  // The size of the corpus is taken from its files, so JSONL gives less by what its records hold beside the text.
   std::vector<std::string> training_sample(int64_t max_bytes) const;
 
  private:

@@ -66,6 +66,7 @@ void ShardWriter::finish() {
   file_.write(&zeros, padded(id_bytes) - id_bytes);
   file_.write(starts_.data(), starts_.size() * sizeof(uint64_t));
   hash_.add(starts_.data(), starts_.size() * sizeof(uint64_t));
+  hash_.add_number(text_bytes_);
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof header.magic);
   header.version = kVersion;
@@ -110,6 +111,11 @@ Shard::Shard(const fs::path& path, const TokenSpace& space) : map_(path) {
   const char* ids = file.data() + sizeof header;
   ids_ = {reinterpret_cast<const uint32_t*>(ids), header.tokens};
   starts_ = {reinterpret_cast<const uint64_t*>(ids + padded(header.tokens * 4)), header.documents + 1};
+  std::string_view padding = file.substr(sizeof header + ids_.size_bytes(), header.tokens % 2 * 4);
+  bool reserved = std::any_of(std::begin(header.reserved), std::end(header.reserved), [](uint64_t v) { return v; });
+  if (reserved || padding.find_first_not_of('\0') != std::string_view::npos) {
+    reject("values in unused bytes", "zeros");
+  }
   text_bytes_ = header.text_bytes;
   content_hash_ = header.content_hash;
 
@@ -124,6 +130,7 @@ Shard::Shard(const fs::path& path, const TokenSpace& space) : map_(path) {
   Hash64 content;
   content.add(ids_.data(), ids_.size_bytes());
   content.add(starts_.data(), starts_.size_bytes());
+  content.add_number(text_bytes_);
   if (content.value() != header.content_hash) reject("another content hash", hex64(header.content_hash));
 }
 
@@ -182,6 +189,12 @@ int64_t ShardSetWriter::finish() {
 }
 
 ShardSet open_shards(const fs::path& folder, const std::string& name, int64_t files, const TokenSpace& space) {
+  if (files < 1) {
+    throw InputError({.what = "no token shard",
+                      .where = shard_path(folder, name, 0).string(),
+                      .got = fmt::format("{} files", files),
+                      .expected = "at least 1"});
+  }
   std::vector<Shard> shards;
   for (int64_t i = 0; i < files; ++i) shards.emplace_back(shard_path(folder, name, i), space);
   return ShardSet(std::move(shards));

@@ -3,7 +3,7 @@
 // File (little endian): header of 96 bytes, u32 ids [tokens], zero bytes up to a multiple of 8, u64 document starts
 // [documents + 1] (token numbers; the first is 0, the last is the number of tokens). Header: 8 bytes "TANDEMTK",
 // u32 version (1), u32 header bytes, 16 bytes of tokenizer hash (hexadecimal), u64 vocabulary size, u64 documents,
-// u64 tokens, u64 bytes of text, u64 content hash (of ids and starts), 24 zero bytes.
+// u64 tokens, u64 bytes of text, u64 content hash (of ids, starts and bytes of text), 24 zero bytes.
 #pragma once
 
 #include <cstdint>
@@ -104,6 +104,7 @@ class ShardSetWriter {
   std::unique_ptr<ShardWriter> writer_;
 };
 
+// InputError as in Shard, and for less than one file.
 ShardSet open_shards(const std::filesystem::path& folder, const std::string& name, int64_t files,
                      const TokenSpace& space);
 
