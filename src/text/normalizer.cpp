@@ -9,11 +9,18 @@
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/unicode.h"
+#include "text/unicode_versions.h"
 
 namespace tandem {
 namespace {
 
 bool is_ascii_byte(char c) { return static_cast<unsigned char>(c) < 0x80; }
+
+bool is_mark(uint32_t c) {
+  if (is_unknown_to_normal_forms(c)) return false;
+  utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+}
 
 void append_normal_form(std::string& out, std::string_view text, int options) {
   utf8proc_uint8_t* mapped = nullptr;
@@ -23,6 +30,19 @@ void append_normal_form(std::string& out, std::string_view text, int options) {
   std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, std::free);
   if (size < 0) throw std::bad_alloc();  // the text is valid: only memory can be missing
   out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+}
+
+// The same between characters that the normal forms do not know, which stay.
+void append_known_parts(std::string& out, std::string_view text, int options) {
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    size_t start = at;
+    if (!is_unknown_to_normal_forms(next_code_point(text, at))) continue;
+    append_normal_form(out, text.substr(begin, start - begin), options);
+    out += text.substr(start, at - start);
+    begin = at;
+  }
+  append_normal_form(out, text.substr(begin), options);
 }
 
 }  // namespace
@@ -44,7 +64,7 @@ std::string unicode_normal_form(std::string_view text, bool compose, bool compat
     out += text.substr(at, begin - at);
     size_t end = other;
     while (end < text.size() && !is_ascii_byte(text[end])) ++end;
-    append_normal_form(out, text.substr(begin, end - begin), options);
+    append_known_parts(out, text.substr(begin, end - begin), options);
     at = end;
   }
   return out;
@@ -94,10 +114,7 @@ std::string Normalizer::run(const StripAccents&, std::string text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     uint32_t c = next_code_point(text, at);
-    utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-    bool mark =
-        category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
-    if (!mark) append_code_point(out, c);
+    if (!is_mark(c)) append_code_point(out, c);
   }
   return out;
 }
@@ -123,9 +140,25 @@ std::string Normalizer::run(const Replace& step, std::string text) {
   return replace_all(text, step.pattern, step.content);
 }
 
-std::string Normalizer::apply(std::string_view text) const {
+bool Normalizer::drops_first(const Step& step, std::string_view text) {
+  if (text.empty()) return false;
+  size_t end = 0;
+  uint32_t first = next_code_point(text, end);
+  if (const Strip* strip = std::get_if<Strip>(&step)) return strip->left && is_whitespace(first);
+  if (std::holds_alternative<StripAccents>(step)) return is_mark(first);
+  if (const Replace* replace = std::get_if<Replace>(&step)) {
+    // What replaces several characters counts as coming from the last of them.
+    auto matches = replace->pattern.find_all(text);
+    bool at_first = !matches.empty() && matches[0].begin == 0 && matches[0].end > 0;
+    return at_first && (matches[0].end > end || replace->content.empty());
+  }
+  return false;
+}
+
+std::string Normalizer::apply(std::string_view text, bool* at_start) const {
   std::string out(text);
   for (const Step& step : steps_) {
+    if (at_start != nullptr && *at_start && drops_first(step, out)) *at_start = false;
     out = std::visit([&](const auto& s) { return run(s, std::move(out)); }, step);
   }
   return out;

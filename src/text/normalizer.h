@@ -19,8 +19,9 @@ class Normalizer {
   static Normalizer read(const JsonNode& node);
 
   bool empty() const { return steps_.empty(); }
-  // `text` is valid UTF-8, and so is the result.
-  std::string apply(std::string_view text) const;
+  // `text` is valid UTF-8, and so is the result. When `at_start` is given, it becomes false if the first character of
+  // the result does not come from the first character of the text (some pre-tokenizers ask).
+  std::string apply(std::string_view text, bool* at_start = nullptr) const;
 
  private:
   struct UnicodeForm {
@@ -49,6 +50,8 @@ class Normalizer {
   static std::string run(const ByteCharacters& step, std::string text);
   static std::string run(const Prepend& step, std::string text);
   static std::string run(const Replace& step, std::string text);
+
+  static bool drops_first(const Step& step, std::string_view text);
 
   std::vector<Step> steps_;
 };

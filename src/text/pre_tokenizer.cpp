@@ -203,7 +203,8 @@ void PreTokenizer::add(const JsonNode& node) {
     SplitBehavior behavior = node.has("behavior") ? read_behavior(node.at("behavior")) : SplitBehavior::isolated;
     add_split("[!-/:-@\\[-`{-~\\p{P}]", behavior, false, node);
   } else if (type == "Whitespace") {
-    add_split("\\w+|[^\\w\\s]+", SplitBehavior::removed, true, node);
+    // The library runs this one through another engine, whose \w has the zero-width joiners too.
+    add_split("[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+", SplitBehavior::removed, true, node);
   } else if (type == "WhitespaceSplit") {
     add_split("\\s", SplitBehavior::removed, false, node);
   } else if (type == "Metaspace") {

@@ -14,7 +14,7 @@ void Tokenizer::Impl::encode_words(std::string_view text, bool at_start, std::ve
 void Tokenizer::Impl::encode_part(std::string_view text, bool at_start, std::vector<int32_t>& ids) const {
   std::string normalized;
   if (!normalizer.empty()) {
-    normalized = normalizer.apply(text);
+    normalized = normalizer.apply(text, &at_start);
     text = normalized;
   }
   if (in_normalized.empty()) return encode_words(text, at_start, ids);

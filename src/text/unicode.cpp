@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "text/unicode_versions.h"
 
 namespace tandem {
 namespace {
@@ -136,6 +137,8 @@ bool is_whitespace(uint32_t c) {
 
 uint8_t CharClasses::compute(uint32_t c) {
   if (is_whitespace(c)) return kWhitespace;
+  if (is_new_letter(c)) return kLetter;
+  if (is_new_number(c)) return kNumber;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
