@@ -1,0 +1,85 @@
+#include "kernels/rope.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/compare.h"
+#include "kernels/guarded.h"
+
+namespace tandem::testing {
+namespace {
+
+using kernels::RopePairs;
+
+// Angles are f32 products: position * frequency is off by half a unit in the last place of the angle, and the frequency
+// itself by about two.
+TEST(Rope, TableHoldsCosinesOfTheAngles) {
+  Guarded cos(DType::f32, {100, 8}), sin(DType::f32, {100, 8});
+  kernels::rope_table(cos, sin, 10000);
+  for (int64_t p = 0; p < 100; ++p) {
+    for (int64_t i = 0; i < 8; ++i) {
+      double angle = static_cast<double>(p) * std::pow(10000.0, -static_cast<double>(2 * i) / 16);
+      double allowed = (1 + 4 * angle) * kUnit;
+      EXPECT_NEAR(load_element(cos, p, i), std::cos(angle), allowed);
+      EXPECT_NEAR(load_element(sin, p, i), std::sin(angle), allowed);
+    }
+  }
+  EXPECT_TRUE(cos.intact() && sin.intact());
+}
+
+struct Case {
+  int64_t rows, heads, d;
+  DType dtype;
+  RopePairs pairs;
+  bool inverse;
+};
+
+// Two products and one sum, with cosines and sines of at most 1: three roundings of |a| + |b|.
+void check(const Case& c) {
+  SCOPED_TRACE(::testing::Message() << c.rows << " x " << c.heads << " x " << c.d << ", " << dtype_name(c.dtype)
+                                    << ", pairs " << static_cast<int>(c.pairs) << ", inverse " << c.inverse);
+  Guarded cos(DType::f32, {50, c.d / 2}), sin(DType::f32, {50, c.d / 2});
+  kernels::rope_table(cos, sin, 10000);
+  std::vector<int32_t> positions;
+  for (int64_t t = 0; t < c.rows; ++t) positions.push_back(static_cast<int32_t>(t * 13 % 50));
+  Guarded x(c.dtype, {c.rows, c.heads, c.d}, c.heads * c.d + 6);
+  x.fill_normal(1);
+  InDouble before(x), want(x);
+  kernels::rope_apply(context(), want, positions, cos, sin, c.pairs, c.inverse);
+  kernels::rope_apply(context(), x, positions, cos, sin, c.pairs, c.inverse);
+  expect_close(x, want, "x", [&](int64_t t, int64_t at) {
+    int64_t head = at / c.d * c.d, i = at % c.d;
+    int64_t partner = c.pairs == RopePairs::adjacent ? i ^ 1 : (i + c.d / 2) % c.d;
+    return 3 * kUnit * (std::abs(load_element(before, t, at)) + std::abs(load_element(before, t, head + partner)));
+  });
+  EXPECT_TRUE(x.intact() && cos.intact() && sin.intact());
+}
+
+TEST(Rope, Apply) {
+  for (int64_t d : {2, 8, 16, 18, 34, 64, 66, 130, 260}) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      for (RopePairs pairs : {RopePairs::adjacent, RopePairs::half_split}) {
+        for (bool inverse : {false, true})
+          check({.rows = 7, .heads = 3, .d = d, .dtype = dtype, .pairs = pairs, .inverse = inverse});
+      }
+    }
+  }
+}
+
+// A rotation and its inverse: twice three roundings.
+TEST(Rope, InverseTurnsBack) {
+  Guarded cos(DType::f32, {9, 8}), sin(DType::f32, {9, 8}), x(DType::f32, {9, 2, 16});
+  kernels::rope_table(cos, sin, 100);
+  std::vector<int32_t> positions = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  x.fill_normal(1);
+  InDouble before(x);
+  for (bool inverse : {false, true}) {
+    kernels::rope_apply(context(), x, positions, cos, sin, RopePairs::adjacent, inverse);
+  }
+  // cos^2 + sin^2 itself is off by the roundings of the table.
+  expect_close(x, before, "x", [&](int64_t t, int64_t at) {
+    return 12 * kUnit * (std::abs(load_element(before, t, at)) + std::abs(load_element(before, t, at ^ 1)));
+  });
+}
+
+}  // namespace
+}  // namespace tandem::testing
