@@ -1,0 +1,80 @@
+#include "train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernels/adamw.h"
+
+namespace tandem {
+
+void list_fields(FieldList& fields, OptimizerConfig& config) {
+  fields.add("lr", config.lr, "base learning rate; matrices have it times mup_base_dim / dim");
+  fields.add("weight_decay", config.weight_decay, "decoupled decay of embeddings and matrices");
+  fields.add("beta1", config.beta1, "decay of the first moment");
+  fields.add("beta2", config.beta2, "decay of the second moment");
+  fields.add("eps", config.eps, "added to the root of the second moment");
+  fields.add("clip", config.clip, "largest L2 norm of the whole gradient; 0: not clipped");
+}
+
+void check(const OptimizerConfig& config, const std::string& where) {
+  auto require = [&](bool holds, const char* key, double got, const char* expected) {
+    if (holds) return;
+    throw InputError({.what = fmt::format("bad value of 'optimizer.{}'", key),
+                      .where = where,
+                      .got = fmt::format("{}", got),
+                      .expected = expected});
+  };
+  require(config.lr >= 0, "lr", config.lr, "0 or more");
+  require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "0 or more");
+  require(config.beta1 >= 0 && config.beta1 < 1, "beta1", config.beta1, "0 or more and below 1");
+  require(config.beta2 >= 0 && config.beta2 < 1, "beta2", config.beta2, "0 or more and below 1");
+  require(config.eps > 0, "eps", config.eps, "more than 0");
+  require(config.clip >= 0, "clip", config.clip, "0 (no clipping) or more");
+}
+
+Optimizer::Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor)
+    : ctx_(ctx), parameters_(parameters), config_(config), matrix_rate_factor_(matrix_rate_factor) {
+  for (const Parameter& p : parameters.all()) {
+    if (!p.grad().defined()) throw LogicError({.what = "optimizer over a parameter without gradient", .got = p.name()});
+    moments_.push_back({Storage(DType::f32, p.shape()), Storage(DType::f32, p.shape())});
+  }
+}
+
+double Optimizer::rate(MupGroup group, double factor) const {
+  double base = config_.lr * factor;
+  return group == MupGroup::matrix ? base * matrix_rate_factor_ : base;
+}
+
+double Optimizer::gradient_norm(double scale) const {
+  double squares = 0;
+  for (const Parameter& p : parameters_.all()) squares += kernels::sum_of_squares(ctx_, p.grad());
+  return std::sqrt(squares) * scale;
+}
+
+void Optimizer::update(double scale, double norm, double factor) {
+  double clip = config_.clip > 0 ? std::min(1.0, config_.clip / (norm + 1e-6)) : 1.0;
+  ++updates_;
+  size_t index = 0;
+  for (Parameter& p : parameters_.all()) {
+    kernels::AdamWStep step{.learning_rate = rate(p.group(), factor),
+                            .beta1 = config_.beta1,
+                            .beta2 = config_.beta2,
+                            .eps = config_.eps,
+                            .weight_decay = p.decays() ? config_.weight_decay : 0,
+                            .gradient_scale = scale * clip,
+                            .step = updates_};
+    const Moments& m = moments_[index++];
+    Tensor compute = p.has_own_compute() ? p.compute() : Tensor();
+    kernels::adamw(ctx_, p.master(), p.grad(), m.first.tensor(), m.second.tensor(), compute, step);
+  }
+}
+
+const Parameter* Optimizer::first_non_finite() const {
+  for (const Parameter& p : parameters_.all()) {
+    if (!std::isfinite(kernels::sum_of_squares(ctx_, p.grad()))) return &p;
+  }
+  return nullptr;
+}
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// The text of a run: its tokenizer, given or trained, and its token shards.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "data/token_data.h"
+#include "text/tokenizer.h"
+#include "train/run_config.h"
+
+namespace tandem {
+
+// Several runs may share one: it is not changed by training.
+struct RunData {
+  Tokenizer tokenizer;
+  TokenData tokens;
+};
+
+// `folder`: where a trained tokenizer is kept (tokenizer.json; one that is there is used again) and, unless data.cache
+// names another place, the token shards. InputError for text or a tokenizer that cannot be used.
+RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const std::filesystem::path& folder);
+
+}  // namespace tandem

@@ -1,0 +1,88 @@
+#include "train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/toml.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kConfig = "config.toml";
+constexpr const char* kFinished = "finished.json";
+
+// A crash before config.toml was complete leaves nothing but its temporary file.
+bool holds_something_else(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (!entry.path().filename().string().starts_with("config.toml.part-")) return true;
+  }
+  return false;
+}
+
+void check_same_run(const fs::path& file, const RunConfig& config) {
+  RunConfig stored;
+  FieldList fields;
+  list_fields(fields, stored);
+  apply_toml(fields, file);
+  std::string key = first_difference(stored, config);
+  if (key.empty()) return;
+  RunConfig wanted = config;
+  FieldList wanted_fields;
+  list_fields(wanted_fields, wanted);
+  throw InputError({.what = fmt::format("the output folder holds another run: '{}' differs", key),
+                    .where = file.parent_path().string(),
+                    .got = wanted_fields.get(key).dump(),
+                    .expected = fields.get(key).dump() + " as the run began",
+                    .hint = "choose another output folder"});
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
+  if (fs::exists(path_) && !fs::is_directory(path_)) {
+    throw InputError({.what = "output folder", .where = path_.string(), .got = "a file", .expected = "a folder"});
+  }
+  bool known = fs::exists(path_ / kConfig);
+  if (known) {
+    check_same_run(path_ / kConfig, config);
+  } else if (fs::exists(path_) && holds_something_else(path_)) {
+    throw InputError({.what = "output folder is not empty and holds no run",
+                      .where = path_.string(),
+                      .expected = "a new or empty folder, or that of a run to go on with"});
+  }
+  create_folder(path_);
+  lock();
+  std::string text = to_toml(config);
+  if (!known || read_file(path_ / kConfig) != text) write_file_atomically(path_ / kConfig, text);
+}
+
+RunFolder::~RunFolder() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+// The lock is on the folder itself and ends with the process, however that ends. File systems without locks do without.
+void RunFolder::lock() {
+  lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(lock_);
+    lock_ = -1;
+    throw JobError({.what = "another process is training in this folder", .where = path_.string()});
+  }
+}
+
+std::optional<Json> RunFolder::finished() const {
+  if (!fs::exists(path_ / kFinished)) return std::nullopt;
+  return read_json(path_ / kFinished);
+}
+
+void RunFolder::set_finished(const OrderedJson& result) const {
+  write_file_atomically(path_ / kFinished, result.dump(2) + "\n");
+}
+
+}  // namespace tandem

@@ -1,0 +1,39 @@
+// The folder of a run: config.toml, tokenizer.json, data/, log.jsonl, checkpoints/, model/, finished.json.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/json.h"
+#include "train/run_config.h"
+
+namespace tandem {
+
+class RunFolder {
+ public:
+  // Creates the folder with its config.toml, or opens that of an earlier start of the same run, whose config.toml then
+  // takes the new length and other free settings. One process at a time: a second one gets a JobError. InputError, with
+  // nothing changed, when the folder holds another run (naming the first key that differs) or something else.
+  explicit RunFolder(const RunConfig& config);
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  ~RunFolder();
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path log() const { return path_ / "log.jsonl"; }
+  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path model() const { return path_ / "model"; }
+
+  // What the run wrote when it ended last.
+  std::optional<Json> finished() const;
+  void set_finished(const OrderedJson& result) const;
+
+ private:
+  void lock();
+
+  std::filesystem::path path_;
+  int lock_ = -1;
+};
+
+}  // namespace tandem

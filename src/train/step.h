@@ -1,0 +1,41 @@
+// One optimizer step out of any number of micro-batches.
+#pragma once
+
+#include <cstdint>
+
+#include "arch/model.h"
+#include "train/optimizer.h"
+
+namespace tandem {
+
+struct StepResult {
+  double loss = 0;       // nats, mean over the labelled tokens of all micro-batches
+  double grad_norm = 0;  // of the mean's gradient, before clipping
+  int64_t tokens = 0;    // labelled tokens
+  // False: loss or gradient was not finite, or no token was labelled; the parameters are as before.
+  bool applied = false;
+  const Parameter* non_finite = nullptr;  // the first parameter with a gradient that is not finite, if any
+};
+
+class TrainingStep {
+ public:
+  // All three must outlive the step; the tape records.
+  TrainingStep(Model& model, Tape& tape, Optimizer& optimizer) : model_(model), tape_(tape), optimizer_(optimizer) {}
+
+  // Forward and backward of one prepared micro-batch; adds the gradient of its SUM of losses to the parameters'
+  // gradients. The first call after finish() clears them before. Returns the micro-batch's own loss.
+  ops::LossSum accumulate(const Batch& batch);
+
+  // Ends the step: gradients over the number of labelled tokens (a mean over tokens, not over micro-batches), clipping,
+  // AdamW at the base rate times `rate_factor`. The gradients stay readable until the next accumulate().
+  StepResult finish(double rate_factor);
+
+ private:
+  Model& model_;
+  Tape& tape_;
+  Optimizer& optimizer_;
+  ops::LossSum sum_;
+  bool open_ = false;
+};
+
+}  // namespace tandem

@@ -1,0 +1,70 @@
+// A training run from its config to its model folder.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "arch/model.h"
+#include "data/heldout.h"
+#include "train/run_config.h"
+#include "train/run_data.h"
+
+namespace tandem {
+
+struct HeldOutScore {
+  double loss = 0;           // nats per labelled token
+  double bits_per_byte = 0;  // of the labelled tokens' text
+  double accuracy = 0;       // share of labelled tokens whose logit is the largest
+};
+
+struct TrainProgress {
+  int64_t step = 0;
+  int64_t total_steps = 0;  // 0: only the clock ends the run
+  double fraction = 0;      // of the run that is done, 0..1
+  int64_t tokens = 0;
+  double loss = 0;  // of this step
+  double learning_rate = 0;
+  double tokens_per_second = 0;  // of the last few steps
+  double seconds = 0;            // spent training, earlier starts included
+  double seconds_left = 0;       // estimate
+};
+
+struct TrainHooks {
+  // Scores the model on the held-out rows. The tape is in no-grad mode. Empty: no validation.
+  std::function<HeldOutScore(Model& model, Tape& tape, const HeldOut& rows)> validate;
+  std::function<void(const TrainProgress&)> progress;   // after every step
+  std::function<void(const std::string& line)> notice;  // resumed, validated, ...; empty: log::info
+  std::function<bool()> should_stop;                    // asked after every step
+};
+
+struct TrainResult {
+  enum class End { finished, stopped, was_finished };
+  End end = End::finished;
+  int64_t steps = 0;
+  int64_t total_steps = 0;
+  int64_t tokens = 0;
+  double loss = 0;  // of the last step
+  std::optional<HeldOutScore> heldout;
+  double tokens_per_second = 0;  // of this start, validations and checkpoints included
+  double seconds = 0;            // spent training, earlier starts included
+  std::filesystem::path model;   // the model folder
+};
+
+// The object that `train --json` prints.
+OrderedJson to_json(const TrainResult& result);
+
+// Trains into config.output, going on from its newest whole checkpoint. With `should_stop` the run ends behind the step
+// in progress, saves a checkpoint and returns `stopped`.
+// The same config gives the same bits in model/model.safetensors, stopped and resumed or not, for any number of
+// threads; runs bounded by max_seconds are the exception, because their learning rate follows the clock. InputError:
+// config, text or folder cannot be used. JobError: the disk refuses, or 10 steps in a row had no finite loss or
+// gradient; earlier checkpoints stay.
+TrainResult train(Context& ctx, const RunConfig& config, const TrainHooks& hooks);
+
+// The same on text that is prepared already (several runs on one corpus).
+TrainResult train(Context& ctx, const RunConfig& config, const RunData& data, const TrainHooks& hooks);
+
+}  // namespace tandem
