@@ -79,13 +79,17 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 [[noreturn]] void wrong_type(const Json& got, const char* key, const char* expected, const std::string& where) {
   std::string text = got.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
-  throw InputError({.what = fmt::format("wrong type of '{}'", key), .where = where, .got = text,
-                    .expected = expected});
+  throw InputError({.what = fmt::format("wrong type of '{}'", key), .where = where, .got = text, .expected = expected});
 }
 
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
+  // nlohmann-json takes a NUL for the end of the text and would not look at what follows.
+  if (size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
+    throw InputError({.what = "cannot parse JSON", .where = fmt::format("{}:{}", where, line), .got = "a NUL byte"});
+  }
   Json root;
   StrictBuilder builder(root, text, where);
   Json::sax_parse(text.begin(), text.end(), &builder);

@@ -37,11 +37,12 @@ std::string without_trailing_zeros(std::string text) {
 
 // Decimals that show a multiple of `step` in full.
 int decimals_for(double step) {
-  for (int d = 0; d < 6; ++d) {
+  constexpr int kMost = 12;  // ranges are at least a billionth of their values (make_axis)
+  for (int d = 0; d < kMost; ++d) {
     double scaled = step * std::pow(10.0, d);
     if (std::fabs(scaled - std::round(scaled)) < 1e-6 * scaled) return d;
   }
-  return 6;
+  return kMost;
 }
 
 double round_step(double range, int wanted) {

@@ -36,6 +36,11 @@ TEST(ParseJson, RefusesWhatIsNot) {
   }
 }
 
+TEST(ParseJson, RefusesNulBytes) {
+  EXPECT_EQ(refusal(std::string("{}\n\0garbage", 11)), "cannot parse JSON: f.json:2: got a NUL byte");
+  EXPECT_THROW(parse_json(std::string("\"a\0b\"", 5), "f"), InputError);
+}
+
 TEST(ParseJson, RefusesDuplicateKeys) {
   EXPECT_EQ(refusal(R"({"a": 1, "b": {"a": 2}, "a": 3})"), "duplicate key in JSON: f.json: got 'a' twice");
   EXPECT_NO_THROW(parse_json(R"([{"a": 1}, {"a": 2}])", "f"));

@@ -6,7 +6,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace tandem::test {
@@ -31,6 +33,14 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+// Writes a new file without flushing it to disk: a test that makes thousands of files would wait minutes for a slow
+// one.
+inline void put_file(const std::filesystem::path& path, std::string_view bytes) {
+  std::ofstream out(path, std::ios::binary);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush()) throw std::system_error(errno, std::generic_category(), path.string());
+}
 
 // The message of the E that `action` throws; a test failure when it throws nothing.
 template <class E, class F>
