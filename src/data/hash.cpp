@@ -24,6 +24,7 @@ uint64_t spread(uint64_t x) {
 void Hash64::mix(uint64_t word) { state_ = spread(std::rotl(state_, 23) ^ word) + 0x9E3779B97F4A7C15; }
 
 void Hash64::add(const void* data, size_t bytes) {
+  if (bytes == 0) return;
   const auto* at = static_cast<const unsigned char*>(data);
   size_t held = length_ % 8;
   length_ += bytes;
