@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "base/error.h"
 #include "formats/clean_text.h"
@@ -343,6 +344,15 @@ cairo_status_t append_bytes(void* closure, const unsigned char* data, unsigned i
   return CAIRO_STATUS_SUCCESS;
 }
 
+// cairo names the drawing by a count of all surfaces of the process; nothing refers to it, and without it the same
+// chart gives the same bytes.
+std::string without_surface_id(std::string svg) {
+  constexpr std::string_view kStart = " id=\"surface";
+  size_t begin = svg.find(kStart);
+  if (begin != std::string::npos) svg.erase(begin, svg.find('"', begin + kStart.size()) + 1 - begin);
+  return svg;
+}
+
 void check_status(cairo_status_t status) {
   if (status != CAIRO_STATUS_SUCCESS) {
     throw JobError({.what = "cannot draw chart", .got = cairo_status_to_string(status)});
@@ -371,7 +381,7 @@ std::string chart_svg(const LineChart& chart) {
   context.reset();
   cairo_surface_finish(surface.get());
   check_status(cairo_surface_status(surface.get()));
-  return bytes;
+  return without_surface_id(std::move(bytes));
 }
 
 std::string chart_png(const LineChart& chart) {

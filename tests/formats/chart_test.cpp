@@ -1,0 +1,192 @@
+#include "formats/chart.h"
+
+#include <cairo.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "base/error.h"
+
+namespace tandem {
+namespace {
+
+// The pixels of a PNG, as cairo reads it back.
+class Picture {
+ public:
+  explicit Picture(const std::string& png) {
+    Source source{png, 0};
+    surface_.reset(cairo_image_surface_create_from_png_stream(
+        [](void* closure, unsigned char* data, unsigned int length) {
+          auto* s = static_cast<Source*>(closure);
+          if (s->at + length > s->bytes.size()) return CAIRO_STATUS_READ_ERROR;
+          std::memcpy(data, s->bytes.data() + s->at, length);
+          s->at += length;
+          return CAIRO_STATUS_SUCCESS;
+        },
+        &source));
+    EXPECT_EQ(cairo_surface_status(surface_.get()), CAIRO_STATUS_SUCCESS);
+  }
+
+  int width() const { return cairo_image_surface_get_width(surface_.get()); }
+  int height() const { return cairo_image_surface_get_height(surface_.get()); }
+  uint32_t pixel(int x, int y) const {
+    const unsigned char* row = cairo_image_surface_get_data(surface_.get()) +
+                               static_cast<ptrdiff_t>(y) * cairo_image_surface_get_stride(surface_.get());
+    uint32_t value = 0;
+    std::memcpy(&value, row + static_cast<ptrdiff_t>(x) * 4, 4);
+    return value & 0xFFFFFF;
+  }
+  int count(uint32_t colour) const {
+    int n = 0;
+    for (int y = 0; y < height(); ++y) {
+      for (int x = 0; x < width(); ++x) n += pixel(x, y) == colour;
+    }
+    return n;
+  }
+
+ private:
+  struct Source {
+    const std::string& bytes;
+    size_t at;
+  };
+  struct Destroy {
+    void operator()(cairo_surface_t* s) const { cairo_surface_destroy(s); }
+  };
+  std::unique_ptr<cairo_surface_t, Destroy> surface_;
+};
+
+constexpr uint32_t kWhite = 0xFFFFFF;
+constexpr uint32_t kBlue = 0x0072B2;  // first of the palette
+constexpr uint32_t kVermilion = 0xD55E00;
+
+LineChart falling_chart() {
+  LineChart chart{.title = "Loss", .x_label = "tokens", .y_label = "nats"};
+  Series series{.label = "a run"};
+  for (int i = 0; i < 100; ++i) {
+    series.x.push_back(i);
+    series.y.push_back(5 - 0.03 * i);
+  }
+  chart.series.push_back(series);
+  return chart;
+}
+
+TEST(Chart, PngShowsTheLineInItsColour) {
+  LineChart chart = falling_chart();
+  Picture one(chart_png(chart));
+  EXPECT_EQ(one.width(), 1760);
+  EXPECT_EQ(one.height(), 1000);
+  EXPECT_EQ(one.pixel(0, 0), kWhite);
+  EXPECT_GT(one.count(kBlue), 3000);
+  EXPECT_EQ(one.count(kVermilion), 0);
+  chart.series.push_back(chart.series[0]);
+  chart.series[1].colour = 1;
+  for (double& y : chart.series[1].y) y += 1;
+  EXPECT_GT(Picture(chart_png(chart)).count(kVermilion), 3000);
+}
+
+// The line falls from the upper left to the lower right of the plot.
+TEST(Chart, HighValuesAreUp) {
+  Picture picture(chart_png(falling_chart()));
+  auto highest_blue = [&](int x) {
+    for (int y = 180; y < picture.height(); ++y) {  // below the legend
+      if (picture.pixel(x, y) == kBlue) return y;
+    }
+    return -1;
+  };
+  int left = highest_blue(200), middle = highest_blue(900), right = highest_blue(1600);
+  EXPECT_GT(left, 0);
+  EXPECT_LT(left + 100, middle);
+  EXPECT_LT(middle + 100, right);
+}
+
+TEST(Chart, SvgHoldsTheSameDrawingEveryTime) {
+  std::string svg = chart_svg(falling_chart());
+  EXPECT_NE(svg.find("<svg"), std::string::npos);
+  EXPECT_TRUE(svg.ends_with("</svg>\n"));
+  EXPECT_TRUE(svg == chart_svg(falling_chart()));
+  LineChart other = falling_chart();
+  other.series[0].y[50] = 9;
+  EXPECT_TRUE(svg != chart_svg(other));
+}
+
+// A spike between a million points stays, and the file stays small.
+TEST(Chart, ThinningKeepsTheExtremes) {
+  LineChart chart = falling_chart();
+  Series& series = chart.series[0];
+  series.x.clear();
+  series.y.clear();
+  for (int i = 0; i < 1'000'000; ++i) {
+    series.x.push_back(i);
+    series.y.push_back(std::sin(i * 0.7));
+  }
+  series.y[500'123] = 2;
+  EXPECT_LT(chart_svg(chart).size(), 400'000u);
+  Picture picture(chart_png(chart));
+  auto highest_blue = [&](int x_begin, int x_end) {
+    for (int y = 0; y < picture.height(); ++y) {
+      for (int x = x_begin; x < x_end; ++x) {
+        if (picture.pixel(x, y) == kBlue) return y;
+      }
+    }
+    return picture.height();
+  };
+  EXPECT_LT(highest_blue(880, 960) + 100, highest_blue(400, 800));
+}
+
+TEST(Chart, GapsAndOddValuesDraw) {
+  LineChart chart = falling_chart();
+  Series& series = chart.series[0];
+  series.y[10] = NAN;
+  series.y[20] = INFINITY;
+  series.y[30] = -INFINITY;
+  series.y[40] = 1e300;
+  series.x[50] = NAN;
+  EXPECT_GT(Picture(chart_png(chart)).count(kBlue), 3000);
+  for (Scale x : {Scale::linear, Scale::logarithmic}) {
+    for (Scale y : {Scale::linear, Scale::logarithmic}) {
+      chart.x_scale = x;
+      chart.y_scale = y;
+      series.y[60] = 0;
+      series.y[61] = -3;
+      EXPECT_GT(Picture(chart_png(chart)).count(kBlue), 1000);
+    }
+  }
+}
+
+TEST(Chart, LonePointsAndEmptyChartsDraw) {
+  LineChart chart{.title = "x"};
+  EXPECT_FALSE(chart_svg(chart).empty());
+  chart.series.push_back({.label = "nothing", .x = {1, 2}, .y = {NAN, NAN}});
+  EXPECT_FALSE(chart_svg(chart).empty());
+  chart.series.push_back({.x = {7}, .y = {1}});
+  EXPECT_GT(Picture(chart_png(chart)).count(kBlue), 50) << "a dot";
+  for (double value : {0.0, -1.0, 1e-200, 1e99, -1e99}) {
+    chart.series.back().y = {value};
+    EXPECT_FALSE(chart_png(chart).empty());
+  }
+}
+
+TEST(Chart, TextsOfAnyKindDraw) {
+  LineChart chart = falling_chart();
+  chart.title = std::string(5000, 'x') + "\xff\n\x01";
+  chart.y_label = "\xed\xa0\x80";
+  chart.series[0].label = "größe \U0001F600 <&> \xfe";
+  for (int i = 0; i < 40; ++i) {
+    chart.series.push_back(chart.series[0]);
+    chart.series.back().colour = i;
+  }
+  EXPECT_FALSE(chart_svg(chart).empty());
+  EXPECT_FALSE(chart_png(chart).empty());
+}
+
+TEST(Chart, RefusesUnequalColumns) {
+  LineChart chart = falling_chart();
+  chart.series[0].y.pop_back();
+  EXPECT_THROW(chart_svg(chart), LogicError);
+  EXPECT_THROW(chart_png(chart), LogicError);
+}
+
+}  // namespace
+}  // namespace tandem
