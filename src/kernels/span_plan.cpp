@@ -19,9 +19,9 @@ int64_t pairs_up_to(int64_t begin, int64_t end, int64_t first, int64_t last, int
 }  // namespace
 
 KeyRange visible_keys(const KeySpan& span, int64_t query) {
-  int64_t end = std::min(span.end, query + span.shift + 1);
-  int64_t begin = std::max(span.begin, query + span.shift - span.window + 1);
-  return {begin, std::max(begin, end)};
+  int64_t begin = std::clamp(query + span.shift - span.window + 1, span.begin, span.end);
+  int64_t end = std::clamp(query + span.shift + 1, begin, span.end);
+  return {begin, end};
 }
 
 int64_t SpanPlan::allowed_pairs() const {
