@@ -260,7 +260,7 @@ void add_bench_ops(CLI::App& bench, Action& action) {
   verb->add_option("--precision", options->precision, "auto, float32 or bf16")
       ->transform(CLI::CheckedTransformer(std::map<std::string, PrecisionChoice>{{"auto", PrecisionChoice::automatic},
                                                                                  {"float32", PrecisionChoice::float32},
-                                                                                 {"bf16", PrecisionChoice::bf16}}));
+                                                                                 {"bf16", PrecisionChoice::bfloat16}}));
   verb->add_option("--seconds", options->seconds, "time for each op")->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &action] { action = [options] { return run_bench_ops(*options); }; });
