@@ -15,18 +15,17 @@ int32_t count_characters(const std::string& utf8) {
 }
 
 // Rows of all documents; with no complete row the unfinished one, if it has a token.
-Batch pack_all(const ShardSet& shards, const PackRule& rule) {
+Batch pack_all(const HeldOut::EachDocument& each_document, const PackRule& rule) {
   RowPacker packer(rule);
   Batch rows = empty_batch(rule.length);
-  for (int64_t document = 0; document < shards.documents(); ++document) {
-    std::span<const uint32_t> rest = shards.document(document);
+  each_document([&](std::span<const uint32_t> rest) {
     while (!rest.empty()) {
       rest = rest.subspan(packer.take(rest));
       if (!packer.full()) continue;
       append_row(rows, packer.ids(), packer.segments(), rule);
       packer.clear();
     }
-  }
+  });
   if (rows.rows == 0 && packer.started()) {
     rows = empty_batch(static_cast<int64_t>(packer.ids().size()));
     append_row(rows, packer.ids(), packer.segments(), rule);
@@ -66,7 +65,15 @@ std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer) {
 
 HeldOut::HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector<int32_t>& token_bytes,
                  int64_t max_rows)
-    : rows_(pack_all(shards, rule)) {
+    : HeldOut(
+          [&](const Visit& visit) {
+            for (int64_t document = 0; document < shards.documents(); ++document) visit(shards.document(document));
+          },
+          rule, token_bytes, max_rows) {}
+
+HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const std::vector<int32_t>& token_bytes,
+                 int64_t max_rows)
+    : rows_(pack_all(each_document, rule)) {
   if (max_rows > 0 && rows_.rows > max_rows) {
     Batch chosen = empty_batch(rows_.length);
     for (int64_t i = 0; i < max_rows; ++i) append_copy(chosen, rows_, i * rows_.rows / max_rows);
@@ -75,8 +82,8 @@ HeldOut::HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector
   labelled_ = rows_.labelled();
   if (labelled_ == 0) {
     throw InputError({.what = "held-out text too short",
-                      .got = std::to_string(shards.tokens()) + " tokens",
-                      .expected = "at least 2",
+                      .got = std::to_string(rows_.tokens()) + " tokens in rows",
+                      .expected = "a row with a token that follows another",
                       .hint = "give more text, or a held-out file (data.heldout)"});
   }
   for (int32_t label : rows_.labels) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "data/packer.h"
@@ -21,7 +23,13 @@ std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer);
 // labelled tokens.
 class HeldOut {
  public:
+  // Calls its argument with the ids of every document, in order.
+  using Visit = std::function<void(std::span<const uint32_t> ids)>;
+  using EachDocument = std::function<void(const Visit& visit)>;
+
   // InputError when not a single token would be labelled.
+  HeldOut(const EachDocument& each_document, const PackRule& rule, const std::vector<int32_t>& token_bytes,
+          int64_t max_rows);
   HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector<int32_t>& token_bytes, int64_t max_rows);
 
   int64_t rows() const { return rows_.rows; }

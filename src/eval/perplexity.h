@@ -1,0 +1,28 @@
+// How well a model predicts text: loss, perplexity, bits per byte, accuracy.
+#pragma once
+
+#include <cstdint>
+
+#include "arch/model.h"
+#include "data/heldout.h"
+
+namespace tandem {
+
+// Sums over labelled tokens, and what follows from them.
+struct EvalResult {
+  double loss_sum = 0;  // nats
+  int64_t tokens = 0;
+  int64_t correct = 0;     // tokens to which the model gave the largest logit
+  int64_t text_bytes = 0;  // behind the labelled tokens
+
+  double loss() const;           // nats per token
+  double perplexity() const;     // exp(loss)
+  double bits_per_byte() const;  // loss_sum / ln 2 / text_bytes; 0 when special tokens are all there is
+  double accuracy() const;       // 0..1
+};
+
+// Reads all rows. The double decoder's block boundaries come from a fixed stream, one set per pass of a few rows: every
+// evaluation of the same rows, in training or by the verb eval, reads the same blocks. `tape` must not record.
+EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows);
+
+}  // namespace tandem
