@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -58,12 +59,20 @@ RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
   }
   create_folder(path_);
   lock();
+  fresh_ = !known;
   std::string text = to_toml(config);
   if (!known || read_file(path_ / kConfig) != text) write_file_atomically(path_ / kConfig, text);
 }
 
 RunFolder::~RunFolder() {
   if (lock_ >= 0) ::close(lock_);
+}
+
+void RunFolder::abandon() {
+  if (!fresh_) return;
+  std::error_code ignored;
+  for (const char* name : {kConfig, "tokenizer.json", "data"}) fs::remove_all(path_ / name, ignored);
+  fs::remove(path_, ignored);  // stays when something else is in it
 }
 
 // The lock is on the folder itself and ends with the process, however that ends. File systems without locks do without.

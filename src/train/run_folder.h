@@ -20,6 +20,9 @@ class RunFolder {
   RunFolder& operator=(const RunFolder&) = delete;
   ~RunFolder();
 
+  // Takes back what this start has made in a folder that was new or empty: for runs that cannot begin.
+  void abandon();
+
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path log() const { return path_ / "log.jsonl"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
@@ -33,6 +36,7 @@ class RunFolder {
   void lock();
 
   std::filesystem::path path_;
+  bool fresh_ = false;  // made by this start
   int lock_ = -1;
 };
 

@@ -1,0 +1,87 @@
+// tandem train: a run from its config to its model folder.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "interrupt.h"
+#include "kernels/context.h"
+#include "output.h"
+#include "train/progress.h"
+#include "train/run_config.h"
+#include "train/trainer.h"
+#include "validation.h"
+#include "verbs.h"
+
+namespace tandem::app {
+namespace {
+
+struct Options {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool json = false;
+  bool fields = false;
+};
+
+void print_result(const TrainResult& r) {
+  std::string score;
+  if (r.heldout) {
+    score = fmt::format(", held-out loss {:.4f} ({:.4f} bits per byte, accuracy {:.1f} %)", r.heldout->loss,
+                        r.heldout->bits_per_byte, 100 * r.heldout->accuracy);
+  }
+  write_output(fmt::format("{} steps, {} tokens{}; model in {}\n", r.steps, r.tokens, score, r.model.string()));
+}
+
+int report(const TrainResult& result, const Options& options, const RunConfig& config) {
+  if (result.end == TrainResult::End::stopped) {
+    fmt::print(stderr, "stopped at step {}; go on with: tandem train {}{}{}\n", result.steps, options.config,
+               options.overrides.empty() ? "" : " ", fmt::join(options.overrides, " "));
+    return kInterruptedExit;
+  }
+  if (result.end == TrainResult::End::was_finished) {
+    fmt::print(stderr, "the run in {} is finished: {} steps are done\n", config.output, result.steps);
+  }
+  if (options.json) {
+    write_json(to_json(result));
+  } else {
+    print_result(result);
+  }
+  return 0;
+}
+
+int run(const Options& options) {
+  RunConfig config = load_run_config(options.config, options.overrides);
+  InterruptScope interrupts;
+  Context ctx(static_cast<int>(config.threads));
+  ProgressDisplay display;
+  TrainHooks hooks;
+  hooks.validate = validate;
+  hooks.progress = [&](const TrainProgress& progress) { display.show(progress); };
+  hooks.notice = [&](const std::string& line) { display.say(line); };
+  hooks.should_stop = interrupted;
+  return report(train(ctx, config, hooks), options, config);
+}
+
+int print_fields() {
+  RunConfig config;
+  FieldList fields;
+  list_fields(fields, config);
+  write_output(fields.help());
+  return 0;
+}
+
+}  // namespace
+
+void add_train_verb(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("train", "Train a model; started again, go on where it stopped");
+  verb->add_option("config", options->config, "a .toml file, or the name of one under configs/ (tiny, paper/dd_0.6m)");
+  verb->add_option("overrides", options->overrides, "key=value; output=DIR names the run folder");
+  verb->add_flag("--json", options->json, "Print the result as one JSON object");
+  verb->add_flag("--fields", options->fields, "List the keys of a config and end");
+  verb->callback([options, &action] {
+    if (options->config.empty() && !options->fields) throw CLI::RequiredError("config");
+    action = [options] { return options->fields ? print_fields() : run(*options); };
+  });
+}
+
+}  // namespace tandem::app

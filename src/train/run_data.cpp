@@ -1,0 +1,48 @@
+#include "train/run_data.h"
+
+#include <memory>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "data/corpus.h"
+#include "text/bpe_trainer.h"
+
+namespace tandem {
+namespace fs = std::filesystem;
+namespace {
+
+// Enough text for the counts of the pairs that make it into vocabularies of the usual sizes.
+constexpr int64_t kTokenizerText = int64_t{32} << 20;
+
+Tokenizer train_tokenizer(const DataConfig& config, const Corpus& corpus) {
+  Stopwatch watch;
+  BpeTrainer trainer({.vocab_size = static_cast<int32_t>(config.vocab_size)});
+  for (const std::string& document : corpus.training_sample(kTokenizerText)) trainer.add(document);
+  Tokenizer tokenizer = Tokenizer::parse(trainer.train(), "trained tokenizer");
+  log::info("tokenizer of {} tokens trained in {:.1f} s", tokenizer.vocab_size(), watch.seconds());
+  return tokenizer;
+}
+
+Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const fs::path& folder) {
+  if (!config.tokenizer.empty()) return Tokenizer::load(config.tokenizer);
+  fs::path stored = folder / "tokenizer.json";
+  if (fs::exists(stored)) return Tokenizer::load(stored);
+  Tokenizer tokenizer = train_tokenizer(config, corpus);
+  create_folder(folder);
+  write_file_atomically(stored, tokenizer.json());
+  return tokenizer;
+}
+
+}  // namespace
+
+RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder) {
+  check(config, "");
+  Corpus corpus(config);
+  Tokenizer tokenizer = obtain_tokenizer(config, corpus, folder);
+  fs::path cache = config.cache.empty() ? folder / "data" : fs::path(config.cache);
+  TokenData tokens = TokenData::prepare(tokenizer, config, corpus, pool, cache);
+  return {std::move(tokenizer), std::move(tokens)};
+}
+
+}  // namespace tandem
