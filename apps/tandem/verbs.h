@@ -14,6 +14,7 @@ using Action = std::function<int()>;
 void add_bench_verb(CLI::App& app, Action& action);
 void add_plot_verb(CLI::App& app, Action& action);
 void add_tokenizer_verb(CLI::App& app, Action& action);
+void add_train_verb(CLI::App& app, Action& action);
 void add_verify_verb(CLI::App& app, Action& action);
 
 }  // namespace tandem::app
