@@ -27,10 +27,11 @@ struct Product {
   bool accumulate = false;
 };
 
-// Chunk sizes of a product's result. Computed from its shape alone, so that the same sums are formed in the same order
+// How a product is cut: chunks of rows x columns of the result, each computed in slices of `depth` along k that are
+// added one after the other. Computed from the product alone, so that the same sums are formed in the same order
 // whatever the number of threads.
 struct ProductChunks {
-  int64_t rows = 0, columns = 0;  // of one chunk
+  int64_t rows = 0, columns = 0, depth = 0;
 };
 ProductChunks product_chunks(const Product& product);
 
