@@ -7,7 +7,8 @@
 namespace tandem {
 namespace {
 
-void require(bool holds, const std::string& where, const char* field, int64_t got, const std::string& expected) {
+template <class T>
+void require(bool holds, const std::string& where, const char* field, T got, const std::string& expected) {
   if (holds) return;
   throw InputError({.what = fmt::format("model size does not fit: '{}'", field),
                     .where = where,
@@ -44,8 +45,8 @@ void ModelConfig::validate(const std::string& where) const {
   positive("max_seq_len", max_seq_len, kMost);
   require(n_kv_heads >= 0 && n_heads % kv_heads() == 0, where, "n_kv_heads", n_kv_heads,
           fmt::format("a divisor of n_heads = {}", n_heads));
-  require(head_dim > 0 || (head_dim == 0 && dim % n_heads == 0), where, "dim", dim,
-          fmt::format("a multiple of n_heads = {}", n_heads));
+  require(head_dim >= 0, where, "head_dim", head_dim, "0 (dim / n_heads) or more");
+  require(head_dim > 0 || dim % n_heads == 0, where, "dim", dim, fmt::format("a multiple of n_heads = {}", n_heads));
   positive("head_dim", head_size(), 256);
   require(head_size() % 2 == 0, where, "head_dim", head_size(), "an even number, since RoPE turns pairs");
   positive("mlp_dim", mlp_size(), kMost);
@@ -53,18 +54,13 @@ void ModelConfig::validate(const std::string& where) const {
   require(n_decoder_layers >= 0 && n_decoder_layers <= 4096, where, "n_decoder_layers", n_decoder_layers, "0..4096");
   positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
   if (arch == Arch::double_decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
-  require(max_blocks >= 3, where, "max_blocks", max_blocks, "at least 3");
+  require(max_blocks >= 3 && max_blocks <= kMost, where, "max_blocks", max_blocks, fmt::format("3..{}", kMost));
   require(mup_base_dim >= 0, where, "mup_base_dim", mup_base_dim, "0 (no muP) or more");
   require(mup_base_head_dim >= 0, where, "mup_base_head_dim", mup_base_head_dim, "0 or more");
-  if (!(rope_base > 1)) {
-    throw InputError({.what = "model size does not fit: 'rope_base'",
-                      .where = where,
-                      .got = fmt::format("{}", rope_base),
-                      .expected = "more than 1"});
-  }
-  if (!(norm_eps >= 0) || !(output_norm_eps >= 0)) {
-    throw InputError({.what = "negative eps of a norm", .where = where});
-  }
+  require(rope_base > 1 && std::isfinite(rope_base), where, "rope_base", rope_base, "more than 1");
+  require(norm_eps >= 0 && std::isfinite(norm_eps), where, "norm_eps", norm_eps, "0 or more");
+  require(output_norm_eps >= 0 && std::isfinite(output_norm_eps), where, "output_norm_eps", output_norm_eps,
+          "0 or more");
 }
 
 void list_fields(FieldList& fields, ModelConfig& config) {
