@@ -42,6 +42,10 @@ void load_golden_weights(const std::filesystem::path& file, Model& model);
 // Name of one of our parameters in the case's files.
 std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config);
 
+// The elements of an int64 tensor that fit into int32: token ids, labels, boundaries. InputError for another type or a
+// larger number.
+std::vector<int32_t> golden_integers(const Tensor& t, const std::string& name, const std::string& where);
+
 // The batch of input_ids and targets [rows, length] (int64) of a case; boundaries from `blocks`.
 Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,
                    const std::string& where);

@@ -54,10 +54,10 @@ void compare_gradients(ParityCollector& out, const Model& model, const Safetenso
   }
 }
 
-std::vector<int32_t> read_ids(const Tensor& t) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < t.elements(); ++i) ids.push_back(static_cast<int32_t>(load_element(t, i, 0)));
-  return ids;
+void require_shape(const Tensor& t, const Shape& expected, const std::string& name) {
+  if (t.shape == expected) return;
+  throw InputError(
+      {.what = "golden tensor of another size", .where = name, .got = t.shape.text(), .expected = expected.text()});
 }
 
 // Number of ids that differ from the recorded ones when each step's best id is taken.
@@ -138,8 +138,8 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
   std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::wanted);
   std::vector<int64_t> boundaries;
   if (io.contains("blocks")) {
-    Tensor blocks = io.tensor("blocks");
-    for (int64_t i = 0; i < blocks.elements(); ++i) boundaries.push_back(blocks.as<int64_t>()[i]);
+    std::vector<int32_t> blocks = golden_integers(io.tensor("blocks"), "blocks", c.folder.string());
+    boundaries.assign(blocks.begin(), blocks.end());
   }
   Batch batch = golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, c.folder.string());
 
@@ -154,6 +154,7 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
   model->observe([&](const std::string& name, const Tensor& value) {
     if (!io.contains(name)) return;
     bool lse = name.find("lse") != std::string::npos;
+    if (lse) require_shape(io.tensor(name), {batch.rows, c.config.n_heads, batch.length}, name);
     double error = lse ? worst_lse_difference(value, io.tensor(name))
                        : worst_difference(value, reshaped(io.tensor(name), value, name));
     out.add(lse ? "log_sum_exp" : "activation", "absolute", name, error, std::nullopt);
@@ -162,7 +163,9 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
   ops::LossSum loss = model->loss(tape, batch, false, token_loss.tensor());
   tape.backward();
   double tokens = static_cast<double>(std::max<int64_t>(loss.tokens, 1));
-  out.add("loss", "absolute", "loss", std::abs(loss.sum / tokens - load_element(io.tensor("loss"), 0, 0)),
+  Tensor mean = io.tensor("loss");
+  if (mean.elements() != 1) require_shape(mean, {1}, "loss");
+  out.add("loss", "absolute", "loss", std::abs(loss.sum / tokens - load_element(mean, 0, 0)),
           judged(c.tolerance.loss_abs));
   Tensor each = reshaped(io.tensor("loss_per_token"), token_loss.tensor(), "loss_per_token");
   out.add("loss_per_token", "absolute", "loss_per_token", worst_difference(token_loss.tensor(), each), std::nullopt);
@@ -191,8 +194,12 @@ ParityReport check_generation(Context& ctx, const GoldenCase& c, const Precision
       out.add("encoder_output", "absolute", name, worst_difference(value, reshaped(io.tensor(name), value, name)),
               std::nullopt);
     });
-    GenerationErrors errors =
-        run_generation(tape, *model, read_ids(io.tensor(prompt)), read_ids(io.tensor(output)), io.tensor(logits));
+    std::string where = c.folder.string();
+    std::vector<int32_t> prompt_ids = golden_integers(io.tensor(prompt), prompt, where);
+    std::vector<int32_t> output_ids = golden_integers(io.tensor(output), output, where);
+    auto steps = static_cast<int64_t>(output_ids.size()) - 1;
+    require_shape(io.tensor(logits), {steps, c.config.vocab_size}, logits);
+    GenerationErrors errors = run_generation(tape, *model, prompt_ids, output_ids, io.tensor(logits));
     out.add("logits", "absolute", logits, errors.logits, judged(c.tolerance.logits_abs));
     out.add("generated_ids", "wrong ids", output, static_cast<double>(errors.wrong_ids), judged(0.0));
   }
