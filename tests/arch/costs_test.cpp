@@ -1,0 +1,102 @@
+// Sizes and costs, by the papers' numbers and by formulas written out here.
+#include <gtest/gtest.h>
+
+#include "arch/model_check.h"
+
+namespace tandem::test {
+namespace {
+
+ModelConfig published(Arch arch, int64_t dim) {
+  ModelConfig c;
+  c.arch = arch;
+  c.dim = dim;
+  c.n_heads = dim / 64;
+  return c;
+}
+
+struct Size {
+  int64_t dim, parameters, non_embedding;
+};
+
+// The authors' five sizes: vocabulary 32,768, 8 + 4 layers, as their archive lists them.
+constexpr Size kDoubleDecoders[] = {{64, 2688768, 591616},
+                                    {128, 6557184, 2362880},
+                                    {192, 11605248, 5313792},
+                                    {320, 25240320, 14754560},
+                                    {448, 43593984, 28913920}};
+constexpr Size kDecoders[] = {{64, 2688640, 591488}, {128, 6556928, 2362624}};
+
+void check_size(Arch arch, const Size& size) {
+  auto model = make_model(published(arch, size.dim), Precision::float32(), ParameterStore::Gradients::none, "test");
+  EXPECT_EQ(model->parameters().elements(), size.parameters) << size.dim;
+  EXPECT_EQ(model->non_embedding_parameters(), size.non_embedding) << size.dim;
+}
+
+TEST(Costs, ParametersOfThePublishedSizes) {
+  for (const Size& size : kDoubleDecoders) check_size(Arch::double_decoder, size);
+  for (const Size& size : kDecoders) check_size(Arch::decoder, size);
+}
+
+TEST(Costs, TrainingFlopsOfEightAndFourLayers) {
+  for (const Size& size : kDoubleDecoders) {
+    auto model = make_model(published(Arch::double_decoder, size.dim), Precision::float32(),
+                            ParameterStore::Gradients::none, "test");
+    double d = static_cast<double>(size.dim), v = 32768, l = 2048;
+    EXPECT_EQ(model->costs().flops_per_training_token, 3 * (304 * d * d + 2 * v * d + 24 * l * d)) << size.dim;
+  }
+}
+
+TEST(Costs, GeneratedTokenRunsTheDecoderOnly) {
+  double d = 192, v = 32768, l = 2048;
+  auto costs = [](Arch arch) {
+    return make_model(published(arch, 192), Precision::float32(), ParameterStore::Gradients::none, "test")->costs();
+  };
+  // Per layer: projections of one token 24 d^2, and 4 d per key.
+  EXPECT_EQ(costs(Arch::double_decoder).flops_per_generated_token, 4 * (24 * d * d + 4 * d * l) + 2 * v * d);
+  EXPECT_EQ(costs(Arch::decoder).flops_per_generated_token, 12 * (24 * d * d + 4 * d * l) + 2 * v * d);
+  EXPECT_EQ(costs(Arch::decoder).flops_per_training_token, 3 * (12 * (24 * d * d + 2 * d * l) + 2 * v * d));
+}
+
+TEST(Costs, CacheIsOneThirdOfTheTwins) {
+  for (const Precision& precision : {Precision::float32(), Precision::bfloat16()}) {
+    double width = precision == Precision::float32() ? 4 : 2, d = 320;
+    auto costs = [&](Arch arch) {
+      return make_model(published(arch, 320), precision, ParameterStore::Gradients::none, "test")->costs();
+    };
+    Costs ours = costs(Arch::double_decoder), twin = costs(Arch::decoder);
+    EXPECT_EQ(ours.cache_bytes_per_token, 8 * d * width);
+    EXPECT_EQ(twin.cache_bytes_per_token, 24 * d * width);
+    EXPECT_EQ(3 * ours.cache_bytes_per_token, twin.cache_bytes_per_token);
+    // Kept ready to read more of the prompt, nothing is saved; at rest one vector is enough.
+    EXPECT_EQ(ours.cache_bytes_with_encoder, twin.cache_bytes_per_token);
+    EXPECT_EQ(24 * ours.cache_bytes_at_rest, twin.cache_bytes_per_token);
+    EXPECT_EQ(twin.cache_bytes_with_encoder, twin.cache_bytes_per_token);
+    EXPECT_EQ(twin.cache_bytes_at_rest, twin.cache_bytes_per_token);
+  }
+}
+
+TEST(Costs, GroupedQueriesAndOtherHeadSizes) {
+  ModelConfig c = small_config(Arch::double_decoder);  // 2 + 2 layers, width 32, mlp 128
+  c.n_kv_heads = 2;
+  c.head_dim = 12;
+  Costs costs = make_model(c, Precision::float32(), ParameterStore::Gradients::none, "test")->costs();
+  double q = 4 * 12, kv = 2 * 12, d = 32;
+  double kv_projection = 2 * d * 2 * kv, layer = 2 * d * q + kv_projection + 2 * q * d + 4 * d * 128;
+  double head = 2 * 29 * d, attention = 4 * q;
+  EXPECT_EQ(costs.flops_per_training_token, 3 * (4 * (layer + attention * 12) + 2 * kv_projection + head));
+  EXPECT_EQ(costs.flops_per_generated_token, 2 * (layer + attention * 24) + head);
+  EXPECT_EQ(costs.cache_bytes_per_token, 2 * 2 * kv * 4);
+}
+
+TEST(Costs, SeparateProjectionsCostParametersButNoCache) {
+  ModelConfig shared = small_config(Arch::double_decoder), separate = shared;
+  separate.memory_kv = MemoryKv::per_layer;
+  auto a = make_model(shared, Precision::float32(), ParameterStore::Gradients::none, "test");
+  auto b = make_model(separate, Precision::float32(), ParameterStore::Gradients::none, "test");
+  EXPECT_EQ(b->parameters().elements() - a->parameters().elements(), 2 * 2 * 32 * 32);
+  EXPECT_EQ(a->costs().cache_bytes_per_token, b->costs().cache_bytes_per_token);
+  EXPECT_EQ(a->costs().flops_per_training_token, b->costs().flops_per_training_token);
+}
+
+}  // namespace
+}  // namespace tandem::test
