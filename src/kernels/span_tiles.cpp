@@ -130,6 +130,24 @@ void write_limits(TileSpan& to, const KeySpan& span, const QueryTile& tile, int6
   }
 }
 
+void summarise_limits(TileSpan& span) {
+  for (int64_t g = 0; g < cpu::kLimitGroups; ++g) {
+    int32_t least_lo = 0, most_hi = 0, most_lo = span.lo[g * cpu::kLimitRows], least_hi = span.hi[g * cpu::kLimitRows];
+    for (int64_t r = g * cpu::kLimitRows; r < (g + 1) * cpu::kLimitRows; ++r) {
+      int32_t lo = span.lo[r], hi = span.hi[r];
+      most_lo = std::max(most_lo, lo);
+      least_hi = std::min(least_hi, hi);
+      if (lo >= hi) continue;
+      least_lo = least_lo < most_hi ? std::min(least_lo, lo) : lo;
+      most_hi = std::max(most_hi, hi);
+    }
+    span.least_lo[g] = least_lo;
+    span.most_hi[g] = most_hi;
+    span.most_lo[g] = most_lo;
+    span.least_hi[g] = least_hi;
+  }
+}
+
 void open_span(TileSpan& span, int32_t source, int64_t begin, int64_t end) {
   span = {};
   span.source = source;
@@ -159,6 +177,7 @@ int32_t write_joined(TileSpan* out, const SpanPlan& plan, const QueryTile& tile,
         write_limits(out[i], span, tile, begin, end);
       }
     });
+    summarise_limits(out[i]);
   }
   return count;
 }
@@ -174,7 +193,8 @@ int32_t write_single(TileSpan* out, const SpanPlan& plan, const QueryTile& tile,
       KeyRange range{visible_keys(span, tile.begin).begin, visible_keys(span, end - 1).end};
       if (range.begin >= range.end) continue;
       open_span(out[count], source, range.begin, range.end);
-      write_limits(out[count++], span, tile, tile.begin, end);
+      write_limits(out[count], span, tile, tile.begin, end);
+      summarise_limits(out[count++]);
     }
   }
   return count;

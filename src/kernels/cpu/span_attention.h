@@ -13,6 +13,8 @@
 namespace tandem::cpu {
 
 inline constexpr int64_t kAttentionTile = 64;
+inline constexpr int64_t kLimitRows = 8;
+inline constexpr int64_t kLimitGroups = kAttentionTile / kLimitRows;
 
 // The keys [begin, end) of one source that a tile of queries sees, and for each query its own part [lo, hi) of them
 // (lo = hi = 0 for a query without any and for rows past the tile's end).
@@ -22,6 +24,12 @@ struct TileSpan {
   int32_t end;
   int32_t lo[kAttentionTile];
   int32_t hi[kAttentionTile];
+  // Of each group of kLimitRows queries: all that some of them sees lies in [least_lo, most_hi), and every one of them
+  // sees [most_lo, least_hi).
+  int32_t least_lo[kLimitGroups];
+  int32_t most_hi[kLimitGroups];
+  int32_t most_lo[kLimitGroups];
+  int32_t least_hi[kLimitGroups];
 };
 
 // Queries [begin, begin + rows) and their spans [first_span, first_span + spans), ordered by source.

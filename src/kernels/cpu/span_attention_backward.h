@@ -15,11 +15,11 @@ struct BackwardState {
   float* k_rows;  // [64 / kPerUnit, P]
   float* dk;      // sums [64, P]
   float* dv;
-  float* scores;   // [kRows, 64]: then the probabilities
-  float* d_p;      // [kRows, 64]: then the gradient of the scores
+  float* scores;   // [kRows, 64]
+  float* d_p;      // [kRows, 64]: gradient of the probabilities
   float* weights;  // [kRows, 64] probabilities as a left operand
   float* d_left;   // [64, 64] gradient of the scores as a left operand whose steps are queries
-  float* d_steps;  // the same with keys as steps: [64, 64] floats, or [32, 64] pairs of keys
+  float* d_steps;  // the same with keys as steps: d_left itself, or for bf16 [32, 64] pairs of keys
 };
 
 TANDEM_INLINE int64_t backward_floats(int64_t head_size) {
@@ -27,6 +27,7 @@ TANDEM_INLINE int64_t backward_floats(int64_t head_size) {
   return 2 * kTile * head_size + 3 * kTile * wide + 3 * kRows * kTile + 2 * kTile * kTile;
 }
 
+template <class Type>
 TANDEM_INLINE BackwardState backward_state(float* memory, int64_t head_size) {
   int64_t wide = padded(head_size);
   BackwardState s;
@@ -37,8 +38,8 @@ TANDEM_INLINE BackwardState backward_state(float* memory, int64_t head_size) {
   s.d_p = s.scores + kRows * kTile;
   s.weights = s.d_p + kRows * kTile;
   s.d_left = s.weights + kRows * kTile;
-  s.d_steps = s.d_left + kTile * kTile;
-  s.k = s.d_steps + kTile * kTile;
+  s.d_steps = Type::kPerUnit == 1 ? s.d_left : s.d_left + kTile * kTile;
+  s.k = s.d_left + 2 * kTile * kTile;
   s.v = s.k + kTile * head_size;
   return s;
 }
@@ -66,23 +67,25 @@ struct QuerySide {
   const float* source_lse;  // or null
   const float* d_source_lse;
   float* dq;
+  const float* next;  // packed queries that come after these; or null
+  int64_t next_floats;
 };
 
-// The queries, in columns of their tile, that see some of the keys [key, key + kRows).
+// The queries, in columns of their tile, that see some of the keys [key, key + keys).
 TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t keys) {
-  int64_t begin = kTile, end = 0;
-  bool masked = keys < kRows;
-  for (int64_t c = 0; c < kTile; ++c) {
-    bool some = span.lo[c] < key + keys && span.hi[c] > key && span.lo[c] < span.hi[c];
-    bool all = span.lo[c] <= key && span.hi[c] >= key + kRows;
-    if (some) {
-      begin = lower(begin, c / kLanes * kLanes);
-      end = c / kLanes * kLanes + kLanes;
-    }
-    if (!all) masked = true;
+  int64_t begin = kLimitGroups, end = 0;
+  for (int64_t g = 0; g < kLimitGroups; ++g) {
+    if (span.least_lo[g] >= key + keys || span.most_hi[g] <= key) continue;
+    begin = lower(begin, g);
+    end = g + 1;
   }
   if (begin >= end) return {0, 0, false};
-  return {begin, end, masked};
+  constexpr int64_t kGroupsOfVector = kLanes / kLimitRows;
+  begin = begin / kGroupsOfVector * kGroupsOfVector;
+  end = (end + kGroupsOfVector - 1) / kGroupsOfVector * kGroupsOfVector;
+  bool masked = keys < kRows;
+  for (int64_t g = begin; g < end; ++g) masked |= span.most_lo[g] > key || span.least_hi[g] < key + kRows;
+  return {begin * kLimitRows, end * kLimitRows, masked};
 }
 
 // Lanes of the queries from `column` on that see `key`.
@@ -99,10 +102,11 @@ TANDEM_INLINE Mask sees_key(const TileSpan& span, int64_t column, int64_t key) {
 #endif
 }
 
-// From scores and dp of one key to its probabilities and the gradient of its scores.
+// From scores and dp of one key (row r of its group) to its probabilities and the gradient of its scores, both as left
+// operands.
 template <class Type, bool kMasked, bool kSource>
-TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, const Columns& columns, int64_t r,
-                                int64_t key, float scale) {
+TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, const Columns& columns, int64_t first_row,
+                                int64_t r, int64_t key, float scale) {
   float* scores = s.scores + r * kTile;
   float* d_p = s.d_p + r * kTile;
   F factor = broadcast(scale * kLog2E);
@@ -117,37 +121,25 @@ TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, cons
       if constexpr (kMasked) z = select(sees_key(*q.span, c, key), z, broadcast(kNever));
       ds = fma(exp2<Type>(z), load(q.d_source_lse + c), ds);
     }
-    store(d_p + c, ds);
     store_left<Type>(s.weights + r * kTile, c / kLanes, p);
+    store_left<Type>(s.d_left + (first_row + r) * kTile, c / kLanes, ds);
   }
 }
 
-// The gradient of the scores of a group of keys as left operands. Columns outside [begin, end) are zero, for dq is
-// computed from whole tiles.
+// Makes the gradients of a group of keys ready for dq, which is computed from whole tiles: zero outside the columns,
+// and with keys as steps.
 template <class Type>
-TANDEM_INLINE void store_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
-  for (int64_t r = 0; r < kRows; ++r) {
-    float* d_p = s.d_p + r * kTile;
-    for (int64_t c = 0; c < columns.begin; c += kLanes) store(d_p + c, zero());
-    for (int64_t c = columns.end; c < kTile; c += kLanes) store(d_p + c, zero());
+TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
+  for (int64_t r = first_row; r < first_row + kRows; ++r) {
+    for (int64_t c = 0; c < columns.begin; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
+    for (int64_t c = columns.end; c < kTile; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
   }
-  if constexpr (Type::kPerUnit == 1) {
-    memcpy(s.d_left + first_row * kTile, s.d_p, kRows * kTile * sizeof(float));
-    memcpy(s.d_steps + first_row * kTile, s.d_p, kRows * kTile * sizeof(float));
-  } else {
-    for (int64_t r = 0; r < kRows; ++r) {
-      for (int64_t c = 0; c < kTile; c += kLanes) {
-        store_left<Type>(s.d_left + (first_row + r) * kTile, c / kLanes, load(s.d_p + r * kTile + c));
-      }
-    }
-    for (int64_t r = 0; r < kRows; r += 2) {
-      const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + (first_row + r) * kTile);
-      const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (first_row + r + 1) * kTile);
-      auto* pairs = reinterpret_cast<uint16_t*>(s.d_steps + (first_row + r) / 2 * kTile);
-      for (int64_t c = 0; c < kTile; ++c) {
-        pairs[2 * c] = low[c];
-        pairs[2 * c + 1] = high[c];
-      }
+  if constexpr (Type::kPerUnit == 2) {
+    for (int64_t r = first_row; r < first_row + kRows; r += 2) {
+      const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + r * kTile);
+      const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (r + 1) * kTile);
+      for (int64_t c = 0; c < kTile; c += kLanes)
+        store(s.d_steps + r / 2 * kTile + c, Type::pairs(load(low + c), load(high + c)));
     }
   }
 }
@@ -166,14 +158,14 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
                        q.packed.d_o_columns + columns.begin, kTile, width, units);
   for (int64_t r = 0; r < kRows; ++r) {
     if (q.source_lse) {
-      gradient_row<Type, true, true>(s, q, columns, r, key + r, shape.scale);
+      gradient_row<Type, true, true>(s, q, columns, first_row, r, key + r, shape.scale);
     } else if (columns.masked) {
-      gradient_row<Type, true, false>(s, q, columns, r, key + r, shape.scale);
+      gradient_row<Type, true, false>(s, q, columns, first_row, r, key + r, shape.scale);
     } else {
-      gradient_row<Type, false, false>(s, q, columns, r, key + r, shape.scale);
+      gradient_row<Type, false, false>(s, q, columns, first_row, r, key + r, shape.scale);
     }
   }
-  store_gradients<Type>(s, columns, first_row);
+  finish_gradients<Type>(s, columns, first_row);
   int64_t first = columns.begin / Type::kPerUnit, steps = width / Type::kPerUnit;
   product<Type, true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1}, q.packed.d_o_rows + first * wide,
                       wide, wide, steps);
@@ -187,12 +179,13 @@ TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackward
   int64_t wide = padded(job.shape.head_size), rows = job.end - job.begin;
   int64_t first = kTile, last = 0;  // rows of d_steps that hold this pair's gradients
   for (int64_t row = 0; row < rows; row += kRows) {
+    if (q.next) prefetch_part<_MM_HINT_T1>(q.next, q.next_floats, row / kRows, kGroups);
     if (backward_group<Type>(s, job.shape, q, row, job.begin + row, lower(kRows, rows - row))) {
       first = lower(first, row);
       last = row + kRows;
     } else {
       Columns none = {0, 0, false};
-      if (first < kTile) store_gradients<Type>(s, none, row);  // between groups that are seen
+      if (first < kTile) finish_gradients<Type>(s, none, row);  // between groups that are seen
     }
   }
   if (first >= last) return;
@@ -225,7 +218,7 @@ TANDEM_INLINE void store_key_gradient(HeadRows to, bool is_bf16, bool accumulate
 template <class Type>
 void backward_tile(const AttentionBackwardTile& job) {
   int64_t size = job.shape.head_size, wide = padded(size), rows = job.end - job.begin;
-  BackwardState s = backward_state(job.workspace, size);
+  BackwardState s = backward_state<Type>(job.workspace, size);
   auto from = [&](HeadRows all) {
     return HeadRows{static_cast<typename Type::Element*>(all.data) + job.begin * all.stride, all.stride};
   };
@@ -241,13 +234,16 @@ void backward_tile(const AttentionBackwardTile& job) {
         const TileSpan& span = job.spans[tile.first_span + i];
         if (span.source != job.source || span.begin >= job.end || span.end <= job.begin) continue;
         int64_t at = h * job.statistics_stride + t * kTile;
+        const float* packed = job.packed + h * job.packed_head_stride + t * tile_floats;
         QuerySide q = {&span,
-                       packed_queries<Type>(job.packed + h * job.packed_head_stride + t * tile_floats, size),
+                       packed_queries<Type>(packed, size),
                        job.lse + at,
                        job.delta + at,
                        job.source_lse ? job.source_lse + at : nullptr,
                        job.source_lse ? job.d_source_lse + at : nullptr,
-                       job.dq + h * job.dq_head_stride + (t - job.dq_first_tile) * kTile * wide};
+                       job.dq + h * job.dq_head_stride + (t - job.dq_first_tile) * kTile * wide,
+                       t + 1 < job.last_tile ? packed + tile_floats : nullptr,
+                       tile_floats};
         backward_pair<Type>(s, job, q);
       }
     }

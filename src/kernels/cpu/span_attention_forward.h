@@ -42,23 +42,13 @@ TANDEM_INLINE ForwardState forward_state(float* memory, int64_t head_size) {
   return s;
 }
 
+// The part of a key tile that a group of kRows queries sees.
 TANDEM_INLINE Columns visible_columns(const TileSpan& span, int64_t first_row, int64_t first_key) {
-  int64_t lo = span.lo[first_row], hi = span.hi[first_row], most_lo = lo, least_hi = hi;
-  bool empty = hi <= lo;
-  for (int64_t r = first_row + 1; r < first_row + kRows; ++r) {
-    int64_t a = span.lo[r], b = span.hi[r];
-    most_lo = upper(most_lo, a);
-    least_hi = lower(least_hi, b);
-    if (a >= b) continue;
-    lo = empty ? a : lower(lo, a);
-    hi = empty ? b : upper(hi, b);
-    empty = false;
-  }
-  lo = upper(lo - first_key, 0);
-  hi = lower(hi - first_key, kTile);
-  if (empty || lo >= hi) return {0, 0, false};
+  int64_t g = first_row / kLimitRows;
+  int64_t lo = upper(span.least_lo[g] - first_key, 0), hi = lower(span.most_hi[g] - first_key, kTile);
+  if (lo >= hi) return {0, 0, false};
   int64_t begin = lo / kLanes * kLanes, end = (hi + kLanes - 1) / kLanes * kLanes;
-  return {begin, end, most_lo - first_key > begin || least_hi - first_key < end};
+  return {begin, end, span.most_lo[g] - first_key > begin || span.least_hi[g] - first_key < end};
 }
 
 // 2^(a - b) for integers a <= b, -infinity among them.
@@ -166,6 +156,7 @@ TANDEM_INLINE void store_output(const AttentionForwardTile& job, const float* ou
 template <class Type>
 void forward_tile(const AttentionForwardTile& job) {
   int64_t size = job.shape.head_size, wide = padded(size), units = size / Type::kPerUnit;
+  int64_t k_floats = units * kTile, v_floats = kTile / Type::kPerUnit * wide;  // of a tile of keys
   ForwardState s = forward_state(job.workspace, size);
   const QueryTile& tile = *job.tile;
   bool by_source = job.source_lse != nullptr;
@@ -179,9 +170,16 @@ void forward_tile(const AttentionForwardTile& job) {
     const TileSpan& span = job.spans[i];
     const PackedKeys& keys = job.sources[span.source];
     for (int64_t t = span.begin / kTile; t * kTile < span.end; ++t) {
-      const float* k = keys.k_columns + t * units * kTile;
-      const float* v = keys.v_rows + t * (kTile / Type::kPerUnit) * wide;
-      for (int64_t row = 0; row < tile.rows; row += kRows) forward_group<Type>(s, job, span, row, t * kTile, k, v);
+      const float* k = keys.k_columns + t * k_floats;
+      const float* v = keys.v_rows + t * v_floats;
+      bool more = (t + 1) * kTile < span.end;
+      for (int64_t row = 0; row < tile.rows; row += kRows) {
+        if (more) {
+          prefetch_part<_MM_HINT_T0>(k + k_floats, k_floats, row / kRows, kGroups);
+          prefetch_part<_MM_HINT_T0>(v + v_floats, v_floats, row / kRows, kGroups);
+        }
+        forward_group<Type>(s, job, span, row, t * kTile, k, v);
+      }
     }
     if (by_source && (i + 1 == tile.spans || job.spans[i + 1].source != span.source)) {
       merge_source(s, job, span.source, wide);

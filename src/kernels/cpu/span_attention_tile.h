@@ -33,6 +33,11 @@ struct Bf16 {
   static TANDEM_INLINE F multiply_add(F a, F b, F c) {
     return {_mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
   }
+  // Lane i: low[i] and, in its upper half, high[i]; both are widened bf16 values.
+  static TANDEM_INLINE F pairs(F low, F high) {
+    return {_mm512_castsi512_ps(
+        _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low.v), 16), _mm512_castps_si512(high.v)))};
+  }
 };
 #endif
 
@@ -99,6 +104,16 @@ struct Matrix {
   int64_t stride;
 };
 
+// Asks for the part `part` of `parts` of n floats that are needed soon: while one tile is worked on, the next one comes
+// from the outer caches bit by bit.
+template <_mm_hint kHint>
+TANDEM_INLINE void prefetch_part(const float* data, int64_t n, int64_t part, int64_t parts) {
+  constexpr int64_t kLine = 16;
+  for (int64_t i = n * part / parts / kLine * kLine; i < n * (part + 1) / parts; i += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(data + i), kHint);
+  }
+}
+
 // C[kRows, kWide vectors] = (kAdd ? C : 0) + A B over `steps` units.
 template <class Type, int kWide, bool kAdd>
 TANDEM_INLINE void product_block(Matrix c, Left a, const float* b, int64_t b_stride, int64_t steps) {
@@ -156,28 +171,89 @@ TANDEM_INLINE void pack_left(float* to, HeadRows from, int64_t rows, int64_t uni
   memset(to + rows * units, 0, static_cast<size_t>((kTile - rows) * units) * sizeof(float));
 }
 
+// Rows become columns.
+TANDEM_INLINE void transpose(F (&x)[kLanes]) {
+#if defined(__AVX512F__)
+  __m512 a[16], b[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {  // within 128 bits: pairs of rows
+    a[2 * i] = _mm512_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v);
+    a[2 * i + 1] = _mm512_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // fours of rows: b[4 i + j] holds column j of each quarter
+    __m512d p = _mm512_castps_pd(a[4 * i]), q = _mm512_castps_pd(a[4 * i + 2]);
+    __m512d r = _mm512_castps_pd(a[4 * i + 1]), s = _mm512_castps_pd(a[4 * i + 3]);
+    b[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q));
+    b[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+    b[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(r, s));
+    b[4 * i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(r, s));
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // then whole quarters
+    __m512 even_low = _mm512_shuffle_f32x4(b[j], b[4 + j], 0x88), odd_low = _mm512_shuffle_f32x4(b[j], b[4 + j], 0xDD);
+    __m512 even_high = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0x88);
+    __m512 odd_high = _mm512_shuffle_f32x4(b[8 + j], b[12 + j], 0xDD);
+    x[j].v = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+    x[4 + j].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+    x[8 + j].v = _mm512_shuffle_f32x4(even_low, even_high, 0xDD);
+    x[12 + j].v = _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD);
+  }
+#else
+  __m256 a[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    a[2 * i] = _mm256_unpacklo_ps(x[2 * i].v, x[2 * i + 1].v);
+    a[2 * i + 1] = _mm256_unpackhi_ps(x[2 * i].v, x[2 * i + 1].v);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // column j of each half, of rows 0..3 and 4..7
+    int from = j / 2;
+    __m256 low = j % 2 ? _mm256_shuffle_ps(a[from], a[from + 2], 0xEE) : _mm256_shuffle_ps(a[from], a[from + 2], 0x44);
+    __m256 high =
+        j % 2 ? _mm256_shuffle_ps(a[from + 4], a[from + 6], 0xEE) : _mm256_shuffle_ps(a[from + 4], a[from + 6], 0x44);
+    x[j].v = _mm256_permute2f128_ps(low, high, 0x20);
+    x[4 + j].v = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+#endif
+}
+
 // [units, 64] from the rows of a head; columns past `rows` zero.
 template <class Type>
 TANDEM_INLINE void pack_columns(float* to, HeadRows from, int64_t rows, int64_t units) {
   const auto* in = static_cast<const typename Type::Element*>(from.data);
-  for (int64_t u = 0; u < units; ++u) {
-    float* column = to + u * kTile;
-    for (int64_t r = 0; r < rows; ++r) memcpy(column + r, in + r * from.stride + u * Type::kPerUnit, sizeof(float));
-    for (int64_t r = rows; r < kTile; ++r) column[r] = 0;
+  for (int64_t r = 0; r < kTile; r += kLanes) {
+    for (int64_t u = 0; u < units; u += kLanes) {
+      int64_t n = lower(kLanes, units - u);
+      F block[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        const auto* at = in + (r + i) * from.stride + u * Type::kPerUnit;
+        block[i] = r + i < rows ? load(reinterpret_cast<const float*>(at), n) : zero();
+      }
+      transpose(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        if (i < n) store(to + (u + i) * kTile + r, block[i]);
+      }
+    }
   }
 }
 
-// [64 / kPerUnit, P] from the rows of a head.
+// [64 / kPerUnit, P] from the rows of a head; rows past `rows` and the padding of each row zero.
 template <class Type>
 TANDEM_INLINE void pack_rows(float* to, HeadRows from, int64_t rows, int64_t head_size) {
-  using Element = typename Type::Element;
   int64_t wide = padded(head_size);
-  const auto* in = static_cast<const Element*>(from.data);
-  auto* out = reinterpret_cast<Element*>(to);
-  memset(to, 0, static_cast<size_t>(kTile / Type::kPerUnit * wide) * sizeof(float));
-  for (int64_t r = 0; r < rows; ++r) {
-    Element* row = out + r / Type::kPerUnit * wide * Type::kPerUnit + r % Type::kPerUnit;
-    for (int64_t i = 0; i < head_size; ++i) row[i * Type::kPerUnit] = in[r * from.stride + i];
+  const auto* in = static_cast<const typename Type::Element*>(from.data);
+  for (int64_t r = 0; r < kTile; r += Type::kPerUnit) {
+    float* row = to + r / Type::kPerUnit * wide;
+    for (int64_t i = 0; i < head_size; i += kLanes) {
+      int64_t n = lower(kLanes, head_size - i);
+      const auto* at = in + r * from.stride + i;
+      F x = r < rows ? load(at, n) : zero();
+      if constexpr (Type::kPerUnit == 2) x = Type::pairs(x, r + 1 < rows ? load(at + from.stride, n) : zero());
+      store(row + i, x);
+    }
   }
 }
 
