@@ -8,19 +8,19 @@ namespace tandem {
 
 TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, const Prompt& prompt,
                              const GenerationOptions& options, const std::vector<std::string>& stop_strings,
-                             const OnText& on_text) {
+                             const OnText& on_text, const std::function<bool()>& cancelled) {
   Detokenizer detokenizer(tokenizer, /*skip_special=*/true);
   StopStrings stops(stop_strings);
   TextGeneration result;
   auto emit = [&](const std::string& piece) {
     result.text += piece;
-    return piece.empty() || !on_text || on_text(piece);
+    if (!piece.empty() && on_text) on_text(piece);
   };
-  // A model may have more ids than its tokenizer (vocabularies are rounded up for speed); untrained ones can be drawn.
   auto on_token = [&](int32_t id) {
-    if (id >= tokenizer.vocab_size()) return Next::go_on;
-    if (!emit(stops.push(detokenizer.push(id)))) return Next::cancel;
-    return stops.found() ? Next::stop : Next::go_on;
+    // A model may have more ids than its tokenizer; an untrained one that is drawn stands for no text.
+    if (id < tokenizer.vocab_size()) emit(stops.push(detokenizer.push(id)));
+    if (stops.found()) return Next::stop;
+    return cancelled && cancelled() ? Next::cancel : Next::go_on;
   };
   result.tokens = generator.run(prompt, options, on_token);
   if (!stops.found()) {

@@ -16,11 +16,11 @@ struct TextGeneration {
   std::string text;  // without stop string and special tokens
 };
 
-// `on_text` receives the text in pieces as soon as each is certain; it returns false to stop early.
-using OnText = std::function<bool(std::string_view piece)>;
+// `on_text` receives the text in pieces, each as soon as it is certain. `cancelled` is asked after every token.
+using OnText = std::function<void(std::string_view piece)>;
 TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, const Prompt& prompt,
                              const GenerationOptions& options, const std::vector<std::string>& stop_strings,
-                             const OnText& on_text = {});
+                             const OnText& on_text = {}, const std::function<bool()>& cancelled = {});
 
 // The ids of a plain-text prompt: BOS, as at the start of every training row, then the text. `bos` < 0: none. A text
 // that begins with BOS keeps the one it has. InputError when the text is empty or not UTF-8.

@@ -1,0 +1,127 @@
+// eval: how well a model predicts a text.
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "base/error.h"
+#include "data/source.h"
+#include "eval/perplexity.h"
+#include "eval/recall.h"
+#include "model_options.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace tandem::app {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  std::vector<std::string> data;
+  int64_t rows = 0;
+  bool heldout_only = false;
+  int64_t recall = 0;
+  bool json = false;
+};
+
+// Questions about stories that no model was trained on: of their own split, and always the same ones.
+constexpr uint64_t kQuestionSeed = 1;
+
+// Documents tokenised and packed as training rows are.
+HeldOut pack(const LoadedModel& loaded, const Options& options) {
+  std::vector<SourceFile> files = list_sources(options.data);
+  HoldoutRule rule;
+  if (options.heldout_only) rule = make_holdout_rule(files);
+  auto each_document = [&](const HeldOut::Visit& visit) {
+    for_each_document(files, [&](std::string_view text) {
+      if (options.heldout_only) text = split_document(text, rule).heldout;
+      std::vector<int32_t> ids = loaded.tokenizer.encode(text);
+      visit({reinterpret_cast<const uint32_t*>(ids.data()), ids.size()});
+    });
+  };
+  PackRule packing{.length = loaded.model->config().max_seq_len,
+                   .bos = loaded.document_tokens.bos,
+                   .eos = loaded.document_tokens.eos};
+  return HeldOut(each_document, packing, token_byte_lengths(loaded.tokenizer), options.rows);
+}
+
+OrderedJson text_scores(const EvalResult& r, const HeldOut& rows) {
+  return {{"rows", rows.rows()},     {"tokens", r.tokens},           {"bytes", r.text_bytes},
+          {"loss", r.loss()},        {"perplexity", r.perplexity()}, {"bits_per_byte", r.bits_per_byte()},
+          {"accuracy", r.accuracy()}};
+}
+
+OrderedJson recall_scores(const RecallResult& r) {
+  OrderedJson scores{
+      {"questions", r.questions}, {"skipped", r.skipped}, {"accuracy", nullptr}, {"greedy_accuracy", nullptr}};
+  if (r.questions > 0) {
+    scores["accuracy"] = r.accuracy();
+    scores["greedy_accuracy"] = r.greedy_accuracy();
+  }
+  return scores;
+}
+
+std::string text_report(const OrderedJson& json) {
+  std::string report = fmt::format("{}\n", json["model"].get<std::string>());
+  if (json.contains("tokens")) {
+    report += fmt::format("tokens         {} in {} rows\n", json["tokens"].get<int64_t>(), json["rows"].get<int64_t>());
+    report += fmt::format("loss           {:.4f} nats per token\n", json["loss"].get<double>());
+    report += fmt::format("perplexity     {:.3f}\n", json["perplexity"].get<double>());
+    report += fmt::format("bits per byte  {:.4f}\n", json["bits_per_byte"].get<double>());
+    report += fmt::format("accuracy       {:.2f} %\n", 100 * json["accuracy"].get<double>());
+  }
+  if (json.contains("recall")) {
+    const OrderedJson& recall = json["recall"];
+    if (recall["accuracy"].is_null()) return report + "recall         no question fits into the model's rows\n";
+    report += fmt::format("recall         {:.1f} % of {} questions; {:.1f} % without choices\n",
+                          100 * recall["accuracy"].get<double>(), recall["questions"].get<int64_t>(),
+                          100 * recall["greedy_accuracy"].get<double>());
+  }
+  return report;
+}
+
+int run(const Options& options) {
+  if (options.data.empty() && options.recall == 0) {
+    throw InputError(
+        {.what = "nothing to evaluate on", .where = "tandem eval", .expected = "--data PATH or --recall N"});
+  }
+  Context ctx(options.model.threads);
+  LoadedModel loaded = load(options.model, ctx);
+  Tape tape(ctx, loaded.model->parameters().precision(), Tape::Mode::no_grad);
+  OrderedJson json{{"model", options.model.model},
+                   {"arch", arch_name(loaded.model->config().arch)},
+                   {"precision", dtype_name(loaded.model->parameters().precision().activation)}};
+  if (!options.data.empty()) {
+    HeldOut rows = pack(loaded, options);
+    json.update(text_scores(evaluate(*loaded.model, tape, rows), rows));
+  }
+  if (options.recall > 0) {
+    std::vector<RecallQuestion> questions = recall_questions(kQuestionSeed, options.recall);
+    json["recall"] =
+        recall_scores(evaluate_recall(*loaded.model, tape, loaded.tokenizer, loaded.document_tokens.bos, questions));
+  }
+  if (options.json) {
+    write_json(json);
+  } else {
+    write_output(text_report(json));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_eval_verb(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("eval", "Loss, perplexity, bits per byte and accuracy on a text");
+  add_model_options(*verb, options->model);
+  verb->add_option("--data", options->data, "Text: .txt and .jsonl files, folders of them")->expected(1, -1);
+  verb->add_option("--rows", options->rows, "Read at most so many rows, spread evenly; 0: all")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
+      ->capture_default_str();
+  verb->add_flag("--heldout", options->heldout_only, "Only the part of the text that training would hold out");
+  verb->add_option("--recall", options->recall, "Ask so many questions about made-up stories")
+      ->check(CLI::Range(int64_t{0}, int64_t{100000}))
+      ->capture_default_str();
+  verb->add_flag("--json", options->json, "Print one JSON object");
+  verb->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace tandem::app

@@ -1,0 +1,125 @@
+// generate: text from a model, as it is being written.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "infer/text_generation.h"
+#include "interrupt.h"
+#include "model_options.h"
+#include "output.h"
+#include "verbs.h"
+
+namespace tandem::app {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  std::optional<std::string> prompt;
+  GenerationOptions generation;
+  std::vector<std::string> stops;
+  bool chat = false;
+  bool echo = false;
+  bool json = false;
+};
+
+std::string read_standard_input() {
+  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  // A line break ends the last line of a file or of what was typed; it is not the beginning of what is to be written.
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+int32_t role_token(const Tokenizer& tokenizer, const char* name) {
+  if (auto id = tokenizer.token_to_id(name)) return *id;
+  throw InputError({.what = "the model has no chat roles",
+                    .where = "--chat",
+                    .got = fmt::format("a tokenizer without '{}'", name),
+                    .expected = "the tokens '<user>' and '<assistant>'"});
+}
+
+// BOS <user> text, answered by <assistant>; or BOS text, continued.
+Prompt make_prompt(const LoadedModel& loaded, const std::string& text, bool chat) {
+  if (!chat) return Prompt::continue_text(encode_prompt(loaded.tokenizer, text, loaded.document_tokens.bos));
+  int32_t user = role_token(loaded.tokenizer, "<user>"), assistant = role_token(loaded.tokenizer, "<assistant>");
+  std::vector<int32_t> ids = encode_prompt(loaded.tokenizer, text, -1);
+  ids.insert(ids.begin(), {loaded.document_tokens.bos, user});
+  return Prompt::answer(ids, assistant);
+}
+
+OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
+  return {{"prompt", prompt},
+          {"text", result.text},
+          {"ids", result.tokens.ids},
+          {"finish_reason", finish_reason_name(result.tokens.finish_reason)},
+          {"prompt_tokens", result.tokens.prompt_tokens},
+          {"generated_tokens", result.tokens.ids.size()},
+          {"prefill_seconds", result.tokens.prefill_seconds},
+          {"decode_seconds", result.tokens.decode_seconds},
+          {"tokens_per_second", result.tokens.tokens_per_second()}};
+}
+
+int run(const Options& options) {
+  options.generation.sampling.check("generate");
+  InterruptScope interrupts;
+  std::string text = options.prompt ? *options.prompt : read_standard_input();
+  if (interrupted()) return kInterruptedExit;
+  Context ctx(options.model.threads);
+  LoadedModel loaded = load(options.model, ctx);
+  Prompt prompt = make_prompt(loaded, text, options.chat);
+  GenerationOptions generation = options.generation;
+  generation.eos = {loaded.document_tokens.eos};
+  Generator generator(ctx, *loaded.model);
+  bool stream = !options.json;
+  if (stream && options.echo) write_output(text);
+  auto on_text = [&](std::string_view piece) {
+    if (stream) write_output(piece);
+  };
+  TextGeneration result =
+      generate_text(generator, loaded.tokenizer, prompt, generation, options.stops, on_text, interrupted);
+  if (stream) {
+    write_output("\n");
+  } else {
+    write_json(to_json(result, text));
+  }
+  if (result.tokens.finish_reason == FinishReason::cancelled) return kInterruptedExit;
+  if (result.tokens.finish_reason == FinishReason::context) {
+    log::info("the text ends here because it is as long as the model's rows: {} tokens",
+              loaded.model->config().max_seq_len);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_generate_verb(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  SamplingOptions& sampling = options->generation.sampling;
+  CLI::App* verb = app.add_subcommand("generate", "Continue a text, or answer a chat prompt");
+  add_model_options(*verb, options->model);
+  verb->add_option("--prompt", options->prompt, "Text to continue; left out: standard input");
+  verb->add_option("--max-tokens", options->generation.max_tokens, "Write at most so many tokens")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->capture_default_str();
+  verb->add_option("--temperature", sampling.temperature, "0: always the most probable token")->capture_default_str();
+  verb->add_option("--top-k", sampling.top_k, "Draw among the k most probable tokens; 0: all")->capture_default_str();
+  verb->add_option("--top-p", sampling.top_p, "Draw among the most probable tokens that make up this probability")
+      ->capture_default_str();
+  verb->add_option("--min-p", sampling.min_p, "Draw among tokens with this share of the best one's probability")
+      ->capture_default_str();
+  verb->add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: tokens that occurred get rarer")
+      ->capture_default_str();
+  verb->add_option("--seed", sampling.seed, "Of the draws; the same seed gives the same text")->capture_default_str();
+  verb->add_option("--stop", options->stops, "End before this text; may be given several times")
+      ->allow_extra_args(false);
+  verb->add_flag("--chat", options->chat, "The prompt is a user's turn; write the assistant's");
+  verb->add_flag("--echo", options->echo, "Print the prompt in front of the text");
+  verb->add_flag("--json", options->json, "Print one JSON object at the end");
+  verb->callback([options, &action] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace tandem::app

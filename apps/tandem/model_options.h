@@ -1,0 +1,37 @@
+// Options and steps that the verbs which run a model share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "arch/model.h"
+#include "data/token_data.h"
+#include "kernels/context.h"
+#include "text/tokenizer.h"
+
+namespace tandem::app {
+
+struct ModelOptions {
+  std::string model;
+  int threads = 0;
+  std::string precision = "auto";
+};
+
+// MODEL, --threads and --precision.
+void add_model_options(CLI::App& verb, ModelOptions& options);
+
+// A model folder, ready to run without gradients.
+struct LoadedModel {
+  Tokenizer tokenizer;
+  DocumentTokens document_tokens;
+  std::unique_ptr<Model> model;
+};
+
+Precision chosen_precision(const std::string& name, Isa isa);
+
+// InputError when the folder does not hold a model or its tokenizer has ids that the model lacks.
+LoadedModel load(const ModelOptions& options, const Context& ctx);
+
+}  // namespace tandem::app
