@@ -47,7 +47,10 @@ class Profiler {
 class ProfileScope {
  public:
   ProfileScope(Profiler& profiler, std::string_view name, double flops = 0, double bytes = 0)
-      : profiler_(profiler), name_(name), flops_(flops), bytes_(bytes),
+      : profiler_(profiler),
+        name_(name),
+        flops_(flops),
+        bytes_(bytes),
         start_(profiler.enabled() ? seconds_now() : 0) {}
   ProfileScope(const ProfileScope&) = delete;
   ProfileScope& operator=(const ProfileScope&) = delete;

@@ -1,5 +1,6 @@
 // Counter-based random numbers: Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as
-// 1, 2, 3", SC11). A stream is named by (seed, stream); its state is one counter, so a checkpoint stores three integers.
+// 1, 2, 3", SC11). A stream is named by (seed, stream); its state is one counter, so a checkpoint stores three
+// integers.
 #pragma once
 
 #include <array>
@@ -36,8 +37,8 @@ class Rng {
   uint32_t next() {
     uint64_t block = state_.position / 4;
     std::array<uint32_t, 4> words =
-        philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                static_cast<uint32_t>(state_.stream), static_cast<uint32_t>(state_.stream >> 32)},
+        philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), static_cast<uint32_t>(state_.stream),
+                static_cast<uint32_t>(state_.stream >> 32)},
                {static_cast<uint32_t>(state_.seed), static_cast<uint32_t>(state_.seed >> 32)});
     return words[state_.position++ % 4];
   }

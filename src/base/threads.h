@@ -20,8 +20,7 @@ class ChunkBody {
  public:
   template <class F, std::enable_if_t<!std::is_same_v<std::remove_cvref_t<F>, ChunkBody>, int> = 0>
   ChunkBody(F&& body)  // NOLINT(google-explicit-constructor): a call site passes a lambda
-      : object_(const_cast<void*>(static_cast<const void*>(&body))),
-        call_([](void* object, int64_t chunk, int worker) {
+      : object_(const_cast<void*>(static_cast<const void*>(&body))), call_([](void* object, int64_t chunk, int worker) {
           (*static_cast<std::remove_reference_t<F>*>(object))(chunk, worker);
         }) {}
   void operator()(int64_t chunk, int worker) const { call_(object_, chunk, worker); }

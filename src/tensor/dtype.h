@@ -15,16 +15,12 @@ enum class DType : uint8_t { f32, bf16, f64, bf16_in_f64, i32, i64, u8 };
 constexpr int64_t dtype_bytes(DType t) {
   switch (t) {
     case DType::f32:
-    case DType::i32:
-      return 4;
-    case DType::bf16:
-      return 2;
+    case DType::i32: return 4;
+    case DType::bf16: return 2;
     case DType::f64:
     case DType::bf16_in_f64:
-    case DType::i64:
-      return 8;
-    case DType::u8:
-      return 1;
+    case DType::i64: return 8;
+    case DType::u8: return 1;
   }
   return 0;
 }

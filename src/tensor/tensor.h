@@ -20,7 +20,9 @@ struct Tensor {
 
   Tensor() = default;
   Tensor(void* data_, DType dtype_, const Shape& shape_)
-      : data(data_), dtype(dtype_), shape(shape_),
+      : data(data_),
+        dtype(dtype_),
+        shape(shape_),
         row_stride(shape_.rank() > 0 && shape_[0] > 0 ? shape_.elements() / shape_[0] : 0) {}
 
   bool defined() const { return data != nullptr; }
