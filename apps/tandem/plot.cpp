@@ -224,8 +224,8 @@ std::string page(const std::vector<Run>& runs, const std::vector<NamedChart>& ch
   html.heading("Final values");
   html.table(table_header(), table_rows(runs));
   html.paragraph(
-      "Losses are mean nats per labelled token: the training loss that of the last logged step, \"best\" the lowest "
-      "held-out loss of the run. The speed is the median of the logged steps. Nothing is smoothed.");
+      "Losses are mean nats per labelled token: the training loss the mean over the steps of the log's last line, "
+      "\"best\" the lowest held-out loss of the run. The speed is the median of the log's lines. Nothing is smoothed.");
   html.heading("Curves");
   for (const NamedChart& c : charts) html.drawing(chart_svg(c.chart), c.chart.title + ": " + c.chart.y_label);
   html.heading("Configs");
