@@ -52,6 +52,7 @@ int train(const TrainOptions& options) {
   log::info("counted the words of {} documents, {} bytes", documents, bytes);
   std::string json = trainer.train();
   Tokenizer tokenizer = Tokenizer::parse(json, options.output);
+  create_folder(std::filesystem::absolute(options.output).parent_path());
   write_file_atomically(options.output, json);
   if (tokenizer.vocab_size() < bpe.vocab_size) {
     log::warn("the text has pairs for {} tokens only, {} were asked for", tokenizer.vocab_size(), bpe.vocab_size);
