@@ -14,37 +14,27 @@ namespace {
 
 using Words = std::span<const std::string_view>;
 
-constexpr std::array<std::string_view, 20> kNames{"Anna",  "Ben",  "Clara", "David", "Emma", "Fred", "Grace",
-                                                  "Hugo",  "Iris", "Jack",  "Kate",  "Leo",  "Mary", "Nina",
-                                                  "Oscar", "Paul", "Rosa",  "Sam",   "Tom",  "Vera"};
-constexpr std::array<std::string_view, 16> kPlaces{"barn",   "kitchen", "garden", "cellar", "school", "church",
-                                                   "forest", "market",  "tower",  "shed",   "attic",  "harbour",
-                                                   "mill",   "stable",  "cave",   "library"};
-constexpr std::array<std::string_view, 16> kObjects{"key",   "lamp", "drum", "rope",  "book", "ring", "cup",  "coat",
-                                                    "knife", "map",  "bell", "clock", "box",  "hat",  "ball", "coin"};
-constexpr std::array<std::string_view, 8> kColours{"red", "blue", "green", "black", "white", "yellow", "brown", "grey"};
-constexpr std::array<std::string_view, 12> kAnimals{"goat", "dog",  "cat",    "horse", "fox",  "duck",
-                                                    "hen",  "pony", "rabbit", "mouse", "bird", "sheep"};
-constexpr std::array<std::string_view, 12> kFoods{"plums", "bread", "cheese", "honey", "soup",  "nuts",
-                                                  "fish",  "rice",  "beans",  "cake",  "pears", "corn"};
-constexpr std::array<std::string_view, 12> kTowns{"Bath", "Cork", "Dover", "Leeds", "Oxford", "York",
-                                                  "Rome", "Bonn", "Paris", "Turin", "Vienna", "Basel"};
-constexpr std::array<std::string_view, 8> kThings{"apples", "eggs",  "stones", "shells",
-                                                  "books",  "nails", "cards",  "seeds"};
-constexpr std::array<std::string_view, 14> kFillers{"The sun is warm and the wind is soft.",
-                                                    "It is a long day.",
-                                                    "Nobody says a word for a while.",
-                                                    "Then the rain comes and goes.",
-                                                    "They sit down and rest.",
-                                                    "Everyone laughs.",
-                                                    "A bell rings far away.",
-                                                    "The road is long and dusty.",
-                                                    "They sing an old song.",
-                                                    "Clouds move over the hills.",
-                                                    "It is time to go on.",
-                                                    "The night was cold, but now it is warm.",
-                                                    "They talk about many things.",
-                                                    "Soon it is noon."};
+// Few words of each kind: a small model sees each of them thousands of times in a short training.
+constexpr std::array<std::string_view, 12> kNames{"Anna",  "Ben",  "Clara", "David", "Emma", "Fred",
+                                                  "Grace", "Hugo", "Iris",  "Jack",  "Kate", "Leo"};
+constexpr std::array<std::string_view, 12> kSurnames{"Smith", "Baker", "Miller", "Cook",  "Hill",  "Wood",
+                                                     "Stone", "Young", "King",   "Brown", "Green", "Fisher"};
+constexpr std::array<std::string_view, 10> kPlaces{"barn",   "kitchen", "garden", "cellar", "school",
+                                                   "church", "forest",  "market", "tower",  "library"};
+constexpr std::array<std::string_view, 12> kObjects{"key",  "lamp",  "drum", "rope", "book",  "ring",
+                                                    "coat", "knife", "map",  "bell", "clock", "hat"};
+constexpr std::array<std::string_view, 6> kColours{"red", "blue", "green", "black", "white", "yellow"};
+constexpr std::array<std::string_view, 10> kAnimals{"goat", "dog", "cat",  "horse",  "fox",
+                                                    "duck", "hen", "pony", "rabbit", "mouse"};
+constexpr std::array<std::string_view, 10> kFoods{"plums", "bread", "cheese", "honey", "soup",
+                                                  "nuts",  "fish",  "rice",   "beans", "cake"};
+constexpr std::array<std::string_view, 10> kTowns{"Bath", "Cork", "Dover", "Leeds",  "Oxford",
+                                                  "York", "Rome", "Paris", "Vienna", "Basel"};
+constexpr std::array<std::string_view, 6> kThings{"apples", "eggs", "shells", "nails", "cards", "seeds"};
+constexpr std::array<std::string_view, 8> kFillers{"The sun is warm and the wind is soft.", "It is a long day.",
+                                                   "Then the rain comes and goes.",         "They sit down and rest.",
+                                                   "The road is long and dusty.",           "They sing an old song.",
+                                                   "Clouds move over the hills.",           "Soon it is noon."};
 
 constexpr int kShortestStory = 150;  // words before the closing part
 constexpr int kLongestStory = 340;
@@ -63,6 +53,13 @@ constexpr FactKind kThingPlace{"The C is in the", "N finds the C in the", kPlace
 constexpr std::array<FactKind, 3> kPersonFacts{FactKind{"C has a", "C plays with the", kAnimals},
                                                FactKind{"C likes", "C eats some", kFoods},
                                                FactKind{"C lives in", "C drives home to", kTowns}};
+
+// A person is always called by both names: the second one is the easiest thing to recall, since it follows its cue.
+struct Person {
+  std::string_view name;
+  std::string_view surname;
+  int64_t mentioned_at = -1;  // word number
+};
 
 struct Fact {
   const FactKind* kind;
@@ -115,8 +112,12 @@ class Teller {
  private:
   void choose_people() {
     Draw names(kNames, rng_);
+    Draw surnames(kSurnames, rng_);
     people_.resize(2 + rng_.below(3));
-    for (auto& name : people_) name = names.next();
+    for (Person& person : people_) {
+      person.name = names.next();
+      person.surname = surnames.next();
+    }
   }
 
   void choose_facts() {
@@ -132,7 +133,7 @@ class Teller {
     }
     const FactKind& kind = pick(std::span<const FactKind>(kPersonFacts), rng_);
     Draw answers(kind.answers, rng_);
-    for (std::string_view name : people_) add_fact(kind, std::string(name), answers.next());
+    for (size_t i = 0; i < people_.size(); ++i) add_fact(kind, mark(i), answers.next());
     shuffle(facts_, rng_);
     // At most a third, so that two facts at least are left to be told apart in the middle of the story.
     for (size_t reserved = rng_.below(static_cast<uint32_t>(facts_.size() / 3 + 1)); reserved > 0; --reserved) {
@@ -146,10 +147,10 @@ class Teller {
   }
 
   void open() {
-    std::string who(people_[0]);
+    std::string who = mark(0);
     for (size_t i = 1; i < people_.size(); ++i) {
       who += i + 1 == people_.size() ? " and " : ", ";
-      who += people_[i];
+      who += mark(i);
     }
     say("This is a story about " + who + ".");
     for (Fact& fact : facts_) {
@@ -161,10 +162,9 @@ class Teller {
   void middle() {
     if (list_repeat_at_ >= 0 && words_ >= list_repeat_at_) return repeat_list();
     switch (rng_.below(10)) {
-      case 0:
-      case 1: return filler();
-      case 2: return sum();
-      case 3: return list_.empty() ? read_list() : recall();
+      case 0: return filler();
+      case 1: return sum();
+      case 2: return list_.empty() ? say_list() : recall();
       default: return recall();
     }
   }
@@ -188,10 +188,13 @@ class Teller {
   }
 
   void filler() { say(pick(Words(kFillers), rng_)); }
-  std::string_view somebody() { return pick(Words(people_), rng_); }
+
+  // Stands for a person in a sentence until append() writes the names.
+  static std::string mark(size_t person) { return {kMark, static_cast<char>('0' + person)}; }
+  std::string somebody() { return mark(rng_.below(static_cast<uint32_t>(people_.size()))); }
 
   void sum() {
-    std::string who(somebody()), things(pick(Words(kThings), rng_));
+    std::string who = somebody(), things(pick(Words(kThings), rng_));
     uint32_t had = 1 + rng_.below(9), change = 1 + rng_.below(9);
     bool more = had <= change || rng_.below(2) == 0;
     say(who + " has " + std::to_string(had) + " " + things + ".");
@@ -199,18 +202,18 @@ class Teller {
     say("Now " + who + " has " + std::to_string(more ? had + change : had - change) + " " + things + ".");
   }
 
-  void read_list() {
+  void say_list() {
     Draw objects(kObjects, rng_);
     for (uint32_t n = 4 + rng_.below(5); n > 0; --n) {
-      list_ += list_.empty() ? " " : ", ";
+      list_ += " ";
       list_ += objects.next();
     }
-    say(std::string(somebody()) + " reads a list:" + list_ + ".");
+    say(somebody() + " says the words" + list_ + ".");
     list_repeat_at_ = words_ + rng_.below(120);
   }
 
   void repeat_list() {
-    say(std::string(somebody()) + " reads the list again:" + list_ + ".");
+    say(somebody() + " says again the words" + list_ + ".");
     list_repeat_at_ = -1;
   }
 
@@ -227,45 +230,82 @@ class Teller {
       }
     }
     say(sentence);
-    if (fact.mentioned_at >= 0) {
-      story_.recalls.push_back({.offset = story_.text.size(),
-                                .answer = " " + std::string(fact.answer),
-                                .words_since = words_ - fact.mentioned_at,
-                                .rephrased = rephrased,
-                                .rivals = rivals(fact)});
-    }
-    story_.text += " ";
-    story_.text += fact.answer;
-    story_.text += ".";
-    ++words_;
+    recall_point(RecallKind::kFact, fact.answer, fact.mentioned_at, rivals(fact), rephrased);
+    append(" ");
+    append(fact.answer);
+    append(".");
     fact.mentioned_at = words_;
   }
 
-  // Answers of the story's other facts of this kind, then the other words of the kind in random order.
+  void recall_point(RecallKind kind, std::string_view answer, int64_t mentioned_at, std::vector<std::string> rivals,
+                    bool rephrased) {
+    if (mentioned_at < 0) return;
+    story_.recalls.push_back({.kind = kind,
+                              .offset = story_.text.size(),
+                              .answer = " " + std::string(answer),
+                              .words_since = words_ - mentioned_at,
+                              .rephrased = rephrased,
+                              .rivals = std::move(rivals)});
+  }
+
   std::vector<std::string> rivals(const Fact& fact) {
+    std::vector<std::string_view> told;
+    for (const Fact& other : facts_) {
+      if (other.kind == fact.kind) told.push_back(other.answer);
+    }
+    return rivals(fact.answer, fact.kind->answers, told);
+  }
+
+  std::vector<std::string> surname_rivals(const Person& person) {
+    std::vector<std::string_view> told;
+    for (const Person& other : people_) told.push_back(other.surname);
+    return rivals(person.surname, kSurnames, told);
+  }
+
+  // All other words of a kind in random order, those that the story tells first.
+  std::vector<std::string> rivals(std::string_view answer, Words kind, const std::vector<std::string_view>& told) {
     std::vector<std::string> near, far;
-    std::vector<std::string_view> all(fact.kind->answers.begin(), fact.kind->answers.end());
+    std::vector<std::string_view> all(kind.begin(), kind.end());
     shuffle(all, rng_);
     for (std::string_view word : all) {
-      if (word == fact.answer) continue;
-      bool told = std::any_of(facts_.begin(), facts_.end(),
-                              [&](const Fact& other) { return other.kind == fact.kind && other.answer == word; });
-      (told ? near : far).push_back(" " + std::string(word));
+      if (word == answer) continue;
+      bool is_told = std::find(told.begin(), told.end(), word) != told.end();
+      (is_told ? near : far).push_back(" " + std::string(word));
     }
     near.insert(near.end(), far.begin(), far.end());
     return near;
   }
 
   void say(std::string_view sentence) {
-    if (!story_.text.empty()) story_.text += ' ';
-    story_.text += sentence;
-    words_ += 1 + std::count(sentence.begin(), sentence.end(), ' ');
+    if (!story_.text.empty()) append(" ");
+    append(sentence);
   }
+
+  void append(std::string_view text) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == kMark) {
+        call(people_[static_cast<size_t>(text[++i] - '0')]);
+        continue;
+      }
+      words_ += story_.text.empty() || text[i] == ' ';
+      story_.text += text[i];
+    }
+  }
+
+  void call(Person& person) {
+    append(person.name);
+    recall_point(RecallKind::kName, person.surname, person.mentioned_at, surname_rivals(person), false);
+    append(" ");
+    append(person.surname);
+    person.mentioned_at = words_;
+  }
+
+  static constexpr char kMark = '\x01';
 
   Rng rng_;
   Story story_;
   int64_t words_ = 0;
-  std::vector<std::string_view> people_;
+  std::vector<Person> people_;
   std::vector<Fact> facts_;
   std::string list_;
   int64_t list_repeat_at_ = -1;  // word number; -1: no list waits to be read again
@@ -295,8 +335,15 @@ std::vector<RecallQuestion> recall_questions(uint64_t seed, int64_t count, size_
     });
     if (story.recalls.empty()) continue;
     Rng rng(seed, static_cast<uint64_t>(SyntheticSplit::kQuestions) << 60 | uint64_t{1} << 59 | index);
+    // Names and facts take turns; a story without a point of the kind is passed over.
+    auto wanted = questions.size() % 2 == 0 ? RecallKind::kName : RecallKind::kFact;
+    bool found = std::any_of(story.recalls.begin(), story.recalls.end(),
+                             [&](const RecallPoint& candidate) { return candidate.kind == wanted; });
+    if (!found) continue;
+    std::erase_if(story.recalls, [&](const RecallPoint& candidate) { return candidate.kind != wanted; });
     RecallPoint& point = story.recalls[rng.below(static_cast<uint32_t>(story.recalls.size()))];
-    RecallQuestion question{.prompt = story.text.substr(0, point.offset),
+    RecallQuestion question{.kind = point.kind,
+                            .prompt = story.text.substr(0, point.offset),
                             .answer = point.answer,
                             .choices = std::move(point.rivals),
                             .words_since = point.words_since};
