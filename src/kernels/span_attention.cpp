@@ -128,6 +128,87 @@ std::span<cpu::PackedKeys> pack_keys(Context& ctx, const AttentionPath& path, co
   return {packed, static_cast<size_t>(sizes.key_heads * count)};
 }
 
+struct ForwardOperands {
+  const Tensor& o;
+  const Tensor& lse;
+  const Tensor& source_lse;
+  const Tensor& q;
+  std::span<const KeyValueSource> sources;
+  float scale;
+};
+
+// What a chunk works on but for the shape of its rows, beginning with query `query` of head `head`.
+cpu::AttentionForwardRows forward_rows(const ForwardOperands& in, const QueryTiles& queries, const QueryTile& tile,
+                                       int64_t query, int64_t head) {
+  int64_t heads = in.q.shape[1], count = in.q.shape[0], at = head * count + query;
+  cpu::AttentionForwardRows rows{};
+  rows.shape = {in.q.shape[2], in.scale};
+  rows.q = head_rows(in.q, query, head);
+  rows.o = head_rows(in.o, query, head);
+  rows.lse = in.lse.as<float>() + at;
+  rows.source_lse = in.source_lse.defined() ? in.source_lse.as<float>() + at : nullptr;
+  rows.source_stride = heads * count;
+  rows.spans = queries.spans.data() + tile.first_span;
+  rows.span_count = tile.spans;
+  return rows;
+}
+
+void forward_tiles(Context& ctx, const AttentionPath& path, const Sizes& sizes, const ForwardOperands& in,
+                   const QueryTiles& queries, std::span<const KeyTile> key_tiles) {
+  auto packed = pack_keys(ctx, path, sizes, in.sources, key_tiles);
+  auto source_count = static_cast<int64_t>(in.sources.size());
+  int64_t workspace = ctx.cpu().span_attention.forward_workspace(sizes.head_size);
+  float* memory = take<float>(ctx.scratch(), workspace * ctx.pool().threads());
+  auto tiles = static_cast<int64_t>(queries.tiles.size());
+  ctx.pool().run(tiles * sizes.heads, [&](int64_t chunk, int worker) {
+    int64_t head = chunk / tiles;
+    // Later queries tend to see more keys: the longest chunks come first.
+    const QueryTile& tile = queries.tiles[static_cast<size_t>(tiles - 1 - chunk % tiles)];
+    cpu::AttentionForwardRows rows = forward_rows(in, queries, tile, tile.begin, head);
+    rows.rows = tile.rows;
+    rows.lse_stride = 1;
+    rows.workspace = memory + worker * workspace;
+    path.forward({rows, packed.data() + head / sizes.group * source_count});
+  });
+}
+
+// Each query by itself, for all heads of a group at once.
+void forward_queries(Context& ctx, const AttentionPath& path, const Sizes& sizes, const ForwardOperands& in,
+                     const QueryTiles& queries) {
+  auto source_count = static_cast<int64_t>(in.sources.size());
+  auto* keys = take<HeadRows>(ctx.scratch(), 2 * sizes.key_heads * source_count);
+  auto* values = keys + sizes.key_heads * source_count;
+  for (int64_t h = 0; h < sizes.key_heads; ++h) {
+    for (int64_t s = 0; s < source_count; ++s) {
+      keys[h * source_count + s] = head_rows(in.sources[static_cast<size_t>(s)].k, 0, h);
+      values[h * source_count + s] = head_rows(in.sources[static_cast<size_t>(s)].v, 0, h);
+    }
+  }
+  auto* tile_of = take<const QueryTile*>(ctx.scratch(), sizes.queries);
+  for (const QueryTile& tile : queries.tiles) std::fill_n(tile_of + tile.begin, tile.rows, &tile);
+  int64_t workspace = ctx.cpu().span_attention.forward_workspace(sizes.head_size);
+  float* memory = take<float>(ctx.scratch(), workspace * ctx.pool().threads());
+  ctx.pool().run(sizes.queries * sizes.key_heads, [&](int64_t chunk, int worker) {
+    int64_t query = chunk / sizes.key_heads, key_head = chunk % sizes.key_heads;
+    const QueryTile& tile = *tile_of[query];
+    cpu::AttentionForwardRows rows = forward_rows(in, queries, tile, query, key_head * sizes.group);
+    rows.rows = sizes.group;
+    rows.q.stride = rows.o.stride = sizes.head_size;
+    rows.lse_stride = sizes.queries;
+    rows.workspace = memory + worker * workspace;
+    path.forward_query({rows, query - tile.begin, keys + key_head * source_count, values + key_head * source_count});
+  });
+}
+
+// Below this many uses of a key, packing it costs more than the faster products give back.
+constexpr int64_t kUsesWorthPacking = 6;
+
+bool few_queries(const Sizes& sizes, const SpanPlan& plan, std::span<const KeyTile> tiles) {
+  int64_t seen = 0;
+  for (const KeyTile& tile : tiles) seen += tile.visits > 0 ? tile.end - tile.begin : 0;
+  return sizes.group <= kAttentionTile && plan.allowed_pairs() * sizes.group < kUsesWorthPacking * seen;
+}
+
 }  // namespace
 
 void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, const Tensor& source_lse, const Tensor& q,
@@ -139,32 +220,18 @@ void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, co
   const AttentionPath* path = fast_path(ctx, q);
   if (!path) return ref::span_attention_forward(o, lse, source_lse, q, sources, plan, scale);
 
-  const cpu::SpanAttentionKernels& kernels = ctx.cpu().span_attention;
-  Sizes sizes(q, sources[0].k, kernels.lanes);
+  Sizes sizes(q, sources[0].k, ctx.cpu().span_attention.lanes);
   QueryTiles queries = make_query_tiles(ctx.scratch(), plan, sizes.queries);
-  auto packed = pack_keys(ctx, *path, sizes, sources, make_key_tiles(ctx.scratch(), queries, keys));
+  std::span<const KeyTile> key_tiles = make_key_tiles(ctx.scratch(), queries, keys);
   if (source_lse.defined()) {
     std::fill_n(source_lse.as<float>(), source_lse.elements(), -std::numeric_limits<float>::infinity());
   }
-  int64_t workspace = kernels.forward_workspace(sizes.head_size);
-  float* memory = take<float>(ctx.scratch(), workspace * ctx.pool().threads());
-  auto tiles = static_cast<int64_t>(queries.tiles.size());
-  ctx.pool().run(tiles * sizes.heads, [&](int64_t chunk, int worker) {
-    int64_t head = chunk / tiles;
-    // Later queries tend to see more keys: the longest chunks come first.
-    const QueryTile& tile = queries.tiles[static_cast<size_t>(tiles - 1 - chunk % tiles)];
-    int64_t at = head * sizes.queries + tile.begin;
-    path->forward({{sizes.head_size, static_cast<float>(scale)},
-                   &tile,
-                   queries.spans.data() + tile.first_span,
-                   packed.data() + head / sizes.group * plan.sources,
-                   head_rows(q, tile.begin, head),
-                   head_rows(o, tile.begin, head),
-                   lse.as<float>() + at,
-                   source_lse.defined() ? source_lse.as<float>() + at : nullptr,
-                   sizes.heads * sizes.queries,
-                   memory + worker * workspace});
-  });
+  ForwardOperands in{o, lse, source_lse, q, sources, static_cast<float>(scale)};
+  if (few_queries(sizes, plan, key_tiles)) {
+    forward_queries(ctx, *path, sizes, in, queries);
+  } else {
+    forward_tiles(ctx, *path, sizes, in, queries, key_tiles);
+  }
 }
 
 namespace {

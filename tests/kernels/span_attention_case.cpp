@@ -56,6 +56,17 @@ AttentionCase decode_case(int64_t queries, int64_t memory, int64_t own) {
   return out;
 }
 
+AttentionCase batch_decode_case(int64_t requests, int64_t longest) {
+  AttentionCase out;
+  out.queries = requests;
+  out.keys = {requests * longest};
+  for (int64_t r = 0; r < requests; ++r) {
+    out.plan.add_run(r, r + 1);
+    out.plan.add_span({.begin = r * longest, .end = r * longest + 1 + r * (longest - 1) / requests});
+  }
+  return out;
+}
+
 AttentionCase random_case(uint64_t seed) {
   Rng rng(seed, 3);
   auto upto = [&](int64_t n) { return static_cast<int64_t>(rng.below(static_cast<uint32_t>(n + 1))); };

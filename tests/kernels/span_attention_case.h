@@ -33,6 +33,8 @@ AttentionCase block_case(int64_t rows, int64_t length, int64_t block);
 AttentionCase window_case(int64_t rows, int64_t length, int64_t window);
 // Few queries at the end of caches.
 AttentionCase decode_case(int64_t queries, int64_t memory, int64_t own);
+// One query for each of several caches of different lengths that lie one after another.
+AttentionCase batch_decode_case(int64_t requests, int64_t longest);
 // Runs of random lengths over two or three sources, with random spans of every kind; some queries see nothing.
 AttentionCase random_case(uint64_t seed);
 

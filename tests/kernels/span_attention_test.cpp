@@ -38,7 +38,7 @@ void expect_same_infinities(Guarded& got, Guarded& want, const char* what) {
 // rounded to the types of the kernel's.
 void check(const AttentionCase& problem, DType dtype, DType gradient_dtype, bool by_source, uint64_t seed = 1) {
   AttentionRun fast(problem, dtype, gradient_dtype, seed, by_source);
-  AttentionRun reference(fast, reference_type(dtype), reference_type(gradient_dtype));
+  AttentionRun reference(fast, reference_type(dtype), DType::f64);
   fast.forward(context());
   reference.forward(context());
 
@@ -134,6 +134,18 @@ TEST_P(Attention, FewQueries) {
   for (int64_t queries : {1, 3, 20}) {
     for (int64_t own : {0, 17, 130}) check_all(decode_case(queries, 150, own), 4, 2, 64);
   }
+}
+
+TEST_P(Attention, FewQueriesOfEveryHeadSize) {
+  for (int64_t size : {2, 24, 40, 80, 128, 256}) {
+    check_all(decode_case(1, 70, 33), 3, 1, size);
+    check_all(decode_case(1, 20, 5), 1, 1, size, true);
+  }
+}
+
+TEST_P(Attention, OneQueryForEachCache) {
+  check_all(batch_decode_case(9, 150), 2, 2, 32);
+  check_all(batch_decode_case(3, 20), 2, 1, 16, true);
 }
 
 TEST_P(Attention, RandomPlans) {

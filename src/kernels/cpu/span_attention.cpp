@@ -1,7 +1,7 @@
 #include "kernels/cpu/span_attention.h"
 
 #include "kernels/cpu/span_attention_backward.h"
-#include "kernels/cpu/span_attention_forward.h"
+#include "kernels/cpu/span_attention_query.h"
 
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 namespace {
@@ -37,7 +37,7 @@ int64_t backward_workspace(int64_t head_size) { return backward_floats(head_size
 
 template <class Type>
 constexpr AttentionPath path() {
-  return {pack_keys<Type>, forward_tile<Type>, pack_query_tile<Type>, backward_tile<Type>};
+  return {pack_keys<Type>, forward_tile<Type>, forward_query<Type>, pack_query_tile<Type>, backward_tile<Type>};
 }
 
 }  // namespace

@@ -57,17 +57,33 @@ struct AttentionShape {
   float scale;
 };
 
-struct AttentionForwardTile {
+// Rows that see the same keys: the queries of a tile for one head, or, where queries are few, the heads of a group for
+// one query.
+struct AttentionForwardRows {
   AttentionShape shape;
-  const QueryTile* tile;
-  const TileSpan* spans;      // of the tile
-  const PackedKeys* sources;  // of the key head
-  HeadRows q;                 // row 0 is the tile's first query
+  int64_t rows;
+  HeadRows q;
   HeadRows o;
-  float* lse;         // of the tile's queries
+  float* lse;         // row r at r * lse_stride
   float* source_lse;  // likewise, source s at s * source_stride; or null
+  int64_t lse_stride;
   int64_t source_stride;
+  const TileSpan* spans;  // of the tile
+  int32_t span_count;
   float* workspace;
+};
+
+struct AttentionForwardTile {
+  AttentionForwardRows rows;  // row r is query r of the tile
+  const PackedKeys* sources;  // of the key head
+};
+
+// The keys in place; rows of them are never copied.
+struct AttentionForwardQuery {
+  AttentionForwardRows rows;  // row r is head r of the group; at most kAttentionTile
+  int64_t query;              // of the tile
+  const HeadRows* keys;       // of the key head, by source
+  const HeadRows* values;
 };
 
 // One stretch of keys [begin, end), at most a tile, of one source and one key head, with every query that sees it.
@@ -106,6 +122,8 @@ struct AttentionPath {
   // Packs `rows` rows of k and v (the rest of the tile becomes zero).
   void (*pack_keys)(float* k_columns, float* v_rows, HeadRows k, HeadRows v, int64_t rows, int64_t head_size);
   void (*forward)(const AttentionForwardTile& job);
+  // For few queries, where packing would cost more than it saves.
+  void (*forward_query)(const AttentionForwardQuery& job);
   // Packs a tile of queries as `AttentionBackwardTile::packed` says and fills delta[0..63].
   void (*pack_queries)(float* packed, float* delta, HeadRows q, HeadRows d_o, HeadRows o, int64_t rows,
                        int64_t head_size);

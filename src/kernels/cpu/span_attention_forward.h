@@ -72,7 +72,7 @@ TANDEM_INLINE void raise_level(const ForwardState& s, int64_t row, int64_t wide,
 
 // Scores of a row become probabilities (left operand), and its sum grows.
 template <class Type, bool kMasked>
-TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionForwardTile& job, int64_t row, int64_t r,
+TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionForwardRows& job, int64_t row, int64_t r,
                                const Columns& columns, int64_t lo, int64_t hi, int64_t wide) {
   float* scores = s.scores + r * kTile;
   F factor = broadcast(job.shape.scale * kLog2E);
@@ -97,7 +97,7 @@ TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionForwardTile
 }
 
 template <class Type>
-TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardTile& job, const TileSpan& span,
+TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardRows& job, const TileSpan& span,
                                  int64_t first_row, int64_t first_key, const float* k_columns, const float* v_rows) {
   Columns columns = visible_columns(span, first_row, first_key);
   if (columns.begin == columns.end) return;
@@ -117,10 +117,10 @@ TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardTi
                       wide, last - first);
 }
 
-TANDEM_INLINE void clear(const ForwardState& s, int64_t wide) {
-  memset(s.out, 0, static_cast<size_t>(kTile * wide) * sizeof(float));
-  memset(s.sums, 0, static_cast<size_t>(kTile * kLanes) * sizeof(float));
-  for (int64_t r = 0; r < kTile; ++r) s.level[r] = -HUGE_VALF;
+TANDEM_INLINE void clear(const ForwardState& s, int64_t rows, int64_t wide) {
+  memset(s.out, 0, static_cast<size_t>(rows * wide) * sizeof(float));
+  memset(s.sums, 0, static_cast<size_t>(rows * kLanes) * sizeof(float));
+  for (int64_t r = 0; r < rows; ++r) s.level[r] = -HUGE_VALF;
 }
 
 TANDEM_INLINE float log_sum(float level, float sum) {
@@ -129,10 +129,10 @@ TANDEM_INLINE float log_sum(float level, float sum) {
 }
 
 // Ends a source that has a log-sum-exp of its own: writes it and adds the source to the others.
-TANDEM_INLINE void merge_source(const ForwardState& s, const AttentionForwardTile& job, int32_t source, int64_t wide) {
-  for (int64_t r = 0; r < job.tile->rows; ++r) {
+TANDEM_INLINE void merge_source(const ForwardState& s, const AttentionForwardRows& job, int32_t source, int64_t wide) {
+  for (int64_t r = 0; r < job.rows; ++r) {
     float sum = reduce_add(load(s.sums + r * kLanes));
-    job.source_lse[source * job.source_stride + r] = log_sum(s.level[r], sum);
+    job.source_lse[source * job.source_stride + r * job.lse_stride] = log_sum(s.level[r], sum);
     float level = s.level[r] > s.all_level[r] ? s.level[r] : s.all_level[r];
     float mine = power_of_difference(s.level[r], level), others = power_of_difference(s.all_level[r], level);
     s.all_level[r] = level;
@@ -144,36 +144,63 @@ TANDEM_INLINE void merge_source(const ForwardState& s, const AttentionForwardTil
 }
 
 template <class Type>
-TANDEM_INLINE void store_output(const AttentionForwardTile& job, const float* out, int64_t r, float level, float sum) {
+TANDEM_INLINE void store_output(const AttentionForwardRows& job, const float* out, int64_t r, float level, float sum) {
   auto* o = static_cast<typename Type::Element*>(job.o.data) + r * job.o.stride;
   F factor = broadcast(level == -HUGE_VALF ? 0.0f : 1.0f / sum);
   int64_t i = 0, size = job.shape.head_size;
   for (; i + kLanes <= size; i += kLanes) store(o + i, load(out + i) * factor);
   if (i < size) store(o + i, load(out + i) * factor, size - i);
-  job.lse[r] = log_sum(level, sum);
+  job.lse[r * job.lse_stride] = log_sum(level, sum);
+}
+
+// Before the first key; `rows` may be more than there are queries.
+TANDEM_INLINE void begin_rows(const ForwardState& s, const AttentionForwardRows& job, int64_t rows, int64_t wide) {
+  clear(s, rows, wide);
+  if (!job.source_lse) return;
+  memset(s.all_out, 0, static_cast<size_t>(rows * wide) * sizeof(float));
+  for (int64_t r = 0; r < rows; ++r) {
+    s.all_sum[r] = 0;
+    s.all_level[r] = -HUGE_VALF;
+  }
+}
+
+// After span i.
+TANDEM_INLINE void end_span(const ForwardState& s, const AttentionForwardRows& job, int32_t i, int64_t rows,
+                            int64_t wide) {
+  if (!job.source_lse) return;
+  int32_t source = job.spans[i].source;
+  if (i + 1 < job.span_count && job.spans[i + 1].source == source) return;
+  merge_source(s, job, source, wide);
+  clear(s, rows, wide);
 }
 
 template <class Type>
-void forward_tile(const AttentionForwardTile& job) {
+TANDEM_INLINE void end_rows(const ForwardState& s, const AttentionForwardRows& job, int64_t wide) {
+  for (int64_t r = 0; r < job.rows; ++r) {
+    if (job.source_lse) {
+      store_output<Type>(job, s.all_out + r * wide, r, s.all_level[r], s.all_sum[r]);
+    } else {
+      store_output<Type>(job, s.out + r * wide, r, s.level[r], reduce_add(load(s.sums + r * kLanes)));
+    }
+  }
+}
+
+template <class Type>
+void forward_tile(const AttentionForwardTile& tile) {
+  const AttentionForwardRows& job = tile.rows;
   int64_t size = job.shape.head_size, wide = padded(size), units = size / Type::kPerUnit;
   int64_t k_floats = units * kTile, v_floats = kTile / Type::kPerUnit * wide;  // of a tile of keys
   ForwardState s = forward_state(job.workspace, size);
-  const QueryTile& tile = *job.tile;
-  bool by_source = job.source_lse != nullptr;
-  pack_left<Type>(s.q, job.q, tile.rows, units);
-  clear(s, wide);
-  if (by_source) {
-    memset(s.all_out, 0, static_cast<size_t>(kTile * wide) * sizeof(float));
-    for (int64_t r = 0; r < kTile; ++r) s.all_sum[r] = 0, s.all_level[r] = -HUGE_VALF;
-  }
-  for (int32_t i = 0; i < tile.spans; ++i) {
+  pack_left<Type>(s.q, job.q, job.rows, units);
+  begin_rows(s, job, kTile, wide);
+  for (int32_t i = 0; i < job.span_count; ++i) {
     const TileSpan& span = job.spans[i];
-    const PackedKeys& keys = job.sources[span.source];
+    const PackedKeys& keys = tile.sources[span.source];
     for (int64_t t = span.begin / kTile; t * kTile < span.end; ++t) {
       const float* k = keys.k_columns + t * k_floats;
       const float* v = keys.v_rows + t * v_floats;
       bool more = (t + 1) * kTile < span.end;
-      for (int64_t row = 0; row < tile.rows; row += kRows) {
+      for (int64_t row = 0; row < job.rows; row += kRows) {
         if (more) {
           prefetch_part<_MM_HINT_T0>(k + k_floats, k_floats, row / kRows, kGroups);
           prefetch_part<_MM_HINT_T0>(v + v_floats, v_floats, row / kRows, kGroups);
@@ -181,18 +208,9 @@ void forward_tile(const AttentionForwardTile& job) {
         forward_group<Type>(s, job, span, row, t * kTile, k, v);
       }
     }
-    if (by_source && (i + 1 == tile.spans || job.spans[i + 1].source != span.source)) {
-      merge_source(s, job, span.source, wide);
-      clear(s, wide);
-    }
+    end_span(s, job, i, kTile, wide);
   }
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    if (by_source) {
-      store_output<Type>(job, s.all_out + r * wide, r, s.all_level[r], s.all_sum[r]);
-    } else {
-      store_output<Type>(job, s.out + r * wide, r, s.level[r], reduce_add(load(s.sums + r * kLanes)));
-    }
-  }
+  end_rows<Type>(s, job, wide);
 }
 
 }  // namespace attention
