@@ -1,0 +1,176 @@
+#include "train/checkpoint.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "base/error.h"
+#include "base/temporary_folder.h"
+#include "train/training_check.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Bench;
+using test::put_file;
+using test::TemporaryFolder;
+
+RunState state_of(int64_t step) {
+  RunState state;
+  state.step = step;
+  state.tokens = 100 * step;
+  state.skipped = 2;
+  state.seconds = 0.1 + 0.2;
+  state.window_loss = 1.0 / 3;
+  state.window_labelled = 7;
+  state.cursor = {{"epoch", 1}};
+  state.tokenizer = "abc";
+  state.isa = "avx2";
+  state.precision = "float32";
+  return state;
+}
+
+void some_steps(Bench& bench, int n) {
+  for (int i = 0; i < n; ++i) {
+    bench.step.accumulate(test::random_batch(bench.model->config(), 2, static_cast<uint64_t>(i)));
+    bench.step.finish(1);
+  }
+}
+
+class Checkpoint : public testing::Test {
+ protected:
+  // Checkpoints of steps 1 and 2.
+  void SetUp() override {
+    for (int64_t step : {1, 2}) {
+      some_steps(bench, 1);
+      RunState state = state_of(step);
+      state.updates = bench.optimizer.updates();
+      store.save(state, bench.optimizer, 5);
+    }
+    ASSERT_EQ(store.newest(), 2);
+  }
+
+  TemporaryFolder folder;
+  CheckpointStore store{folder / "checkpoints"};
+  Bench bench{test::small_model()};
+};
+
+TEST_F(Checkpoint, GivesBackEverythingExactly) {
+  Bench other(test::small_model());
+  RunState state = store.load(2, other.optimizer);
+  EXPECT_EQ(state.step, 2);
+  EXPECT_EQ(state.tokens, 200);
+  EXPECT_EQ(state.skipped, 2);
+  EXPECT_EQ(state.seconds, 0.1 + 0.2);
+  EXPECT_EQ(state.window_loss, 1.0 / 3);
+  EXPECT_EQ(state.window_labelled, 7);
+  EXPECT_EQ(state.cursor["epoch"], 1);
+  EXPECT_EQ(state.tokenizer, "abc");
+  EXPECT_EQ(other.optimizer.updates(), 2);
+  EXPECT_TRUE(test::same_parameters(bench.model->parameters(), other.model->parameters()));
+  some_steps(bench, 3);
+  some_steps(other, 3);
+  EXPECT_TRUE(test::same_parameters(bench.model->parameters(), other.model->parameters()));
+}
+
+TEST_F(Checkpoint, TornFilesFallBackToTheOneBefore) {
+  for (const char* name : {"model.safetensors", "optimizer.safetensors", "state.json", "DONE"}) {
+    fs::path file = store.path(2) / name;
+    std::string bytes = read_file(file);
+    fs::remove(file);
+    EXPECT_EQ(store.newest(), 1) << name << " is missing";
+    for (size_t keep : {size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
+      put_file(file, bytes.substr(0, keep));
+      EXPECT_EQ(store.newest(), 1) << name << " cut to " << keep;
+    }
+    std::string changed = bytes;
+    changed[bytes.size() / 2] ^= 1;
+    put_file(file, changed);
+    EXPECT_EQ(store.newest(), 1) << name << " with a bit turned";
+    put_file(file, bytes);
+    EXPECT_EQ(store.newest(), 2) << name << " restored";
+  }
+}
+
+// What a crash leaves at each stage of save(): a folder aside with some of the files; the renamed folder without DONE.
+TEST_F(Checkpoint, EveryStageOfACrashIsIgnoredAndLaterRemoved) {
+  fs::path aside = folder / "checkpoints/writing-step-3";
+  fs::create_directory(aside);
+  for (const char* name : {"model.safetensors", "optimizer.safetensors", "state.json"}) {
+    put_file(aside / name, read_file(store.path(2) / name));
+    EXPECT_EQ(store.newest(), 2) << name;
+  }
+  fs::rename(aside, store.path(3));
+  EXPECT_EQ(store.newest(), 2);
+  fs::create_directory(aside);
+  put_file(aside / "model.safetensors.part-1", "x");
+
+  some_steps(bench, 1);
+  RunState state = state_of(3);
+  store.save(state, bench.optimizer, 2);
+  EXPECT_EQ(store.newest(), 3);
+  EXPECT_TRUE(fs::exists(store.path(2)));
+  EXPECT_FALSE(fs::exists(store.path(1)));
+  EXPECT_FALSE(fs::exists(aside));
+}
+
+TEST_F(Checkpoint, OldOnesGo) {
+  for (int64_t step : {3, 4}) store.save(state_of(step), bench.optimizer, 2);
+  EXPECT_FALSE(fs::exists(store.path(1)));
+  EXPECT_FALSE(fs::exists(store.path(2)));
+  EXPECT_TRUE(fs::exists(store.path(3)));
+  EXPECT_EQ(store.newest(), 4);
+}
+
+// Files may grow to this many bytes: a write beyond it fails as on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(Checkpoint, AFullDiskLeavesTheOldOnes) {
+  auto weights = static_cast<rlim_t>(fs::file_size(store.path(2) / "model.safetensors"));
+  // In the weights, early and late, and in the moments, which are twice as large.
+  for (rlim_t room : {rlim_t{100}, weights / 2, weights + weights / 2}) {
+    FileSizeLimit limit(room);
+    EXPECT_THROW(store.save(state_of(3), bench.optimizer, 1), JobError) << room;
+  }
+  EXPECT_EQ(store.newest(), 2);
+  EXPECT_TRUE(fs::exists(store.path(1)));
+  int entries = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder / "checkpoints")) ++entries;
+  EXPECT_EQ(entries, 2);
+  store.save(state_of(3), bench.optimizer, 1);
+  EXPECT_EQ(store.newest(), 3);
+}
+
+TEST_F(Checkpoint, OfAnotherModelIsAnInputError) {
+  ModelConfig wider = test::small_model();
+  wider.mlp_dim = 64;
+  Bench other(wider);
+  EXPECT_THROW(store.load(2, other.optimizer), InputError);
+}
+
+TEST_F(Checkpoint, ForeignNamesAreNoCheckpoints) {
+  fs::create_directory(folder / "checkpoints/step-");
+  fs::create_directory(folder / "checkpoints/step-9x");
+  put_file(folder / "checkpoints/step-77", "a file");
+  EXPECT_EQ(store.newest(), 2);
+}
+
+}  // namespace
+}  // namespace tandem
