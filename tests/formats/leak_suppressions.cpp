@@ -2,7 +2,5 @@
 // process ends, however many charts are drawn; cairo has no call that frees it.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" const char* __lsan_default_suppressions();
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:libfontconfig\n";
-}
+extern "C" const char* __lsan_default_suppressions() { return "leak:libfontconfig\n"; }
 // NOLINTEND(bugprone-reserved-identifier)
