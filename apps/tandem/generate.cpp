@@ -11,6 +11,7 @@
 #include "interrupt.h"
 #include "model_options.h"
 #include "output.h"
+#include "text/unicode.h"
 #include "verbs.h"
 
 namespace tandem::app {
@@ -68,6 +69,7 @@ int run(const Options& options) {
   InterruptScope interrupts;
   std::string text = options.prompt ? *options.prompt : read_standard_input();
   if (interrupted()) return kInterruptedExit;
+  require_utf8(text, options.prompt ? "--prompt" : "standard input");
   Context ctx(options.model.threads);
   LoadedModel loaded = load(options.model, ctx);
   Prompt prompt = make_prompt(loaded, text, options.chat);
