@@ -81,7 +81,7 @@ int64_t even_pieces(int64_t n, int64_t most) {
 // The figures are measured (oneDNN 2.6, AVX-512, products of width 64 to 448 and vocabulary 32768): these chunks run at
 // 85 to 100 % of a core's peak, where whole products with long sums or wide results fall to 45 to 75 %.
 ProductChunks product_chunks(const Product& p) {
-  constexpr int64_t kRows = 256, kLeastRows = 64, kWholeColumns = 2048, kColumns = 512, kDepth = 512;
+  constexpr int64_t kRows = 256, kLeastRows = 128, kWholeColumns = 2048, kColumns = 512, kDepth = 512;
   constexpr int64_t kWantedChunks = 4;  // enough to share among threads of which one may be held up
   constexpr double kLeastWork = 4e6;    // below it the cost of a call shows
   bool a_transposed = p.a_column_stride != 1;
