@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "text/bpe.h"
+#include "text/unigram.h"
 
 namespace tandem {
 namespace {
@@ -100,7 +101,8 @@ std::unique_ptr<const Model> read_bpe(const JsonNode& node, bool bytes) {
 std::unique_ptr<const Model> read_model(const JsonNode& node, bool bytes) {
   const std::string& type = node.at("type").string();
   if (type == "BPE") return read_bpe(node, bytes);
-  node.at("type").wrong("unknown kind of model", "BPE");
+  if (type == "Unigram") return read_unigram(node, bytes);
+  node.at("type").wrong("unknown kind of model", "BPE or Unigram");
 }
 
 }  // namespace tandem

@@ -140,6 +140,8 @@ std::string Normalizer::run(const Replace& step, std::string text) {
   return replace_all(text, step.pattern, step.content);
 }
 
+std::string Normalizer::run(const CharacterMap& step, std::string text) { return step.apply(text); }
+
 bool Normalizer::drops_first(const Step& step, std::string_view text) {
   if (text.empty()) return false;
   size_t end = 0;
@@ -190,10 +192,12 @@ void Normalizer::add(const JsonNode& node) {
     steps_.push_back(Prepend{node.at("prepend").string()});
   } else if (type == "Replace") {
     steps_.push_back(Replace{read_pattern(node.at("pattern")), node.at("content").string()});
+  } else if (type == "Precompiled") {
+    steps_.push_back(CharacterMap::read(node.at("precompiled_charsmap")));
   } else {
     node.at("type").wrong(
         "unknown kind of normalizer",
-        "NFC, NFD, NFKC, NFKD, Strip, StripAccents, Lowercase, ByteLevel, Prepend, Replace or Sequence");
+        "NFC, NFD, NFKC, NFKD, Strip, StripAccents, Lowercase, ByteLevel, Prepend, Replace, Precompiled or Sequence");
   }
 }
 

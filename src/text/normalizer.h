@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "text/character_map.h"
 #include "text/json_node.h"
 #include "text/regex.h"
 
@@ -40,7 +41,8 @@ class Normalizer {
     Regex pattern;
     std::string content;
   };
-  using Step = std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace>;
+  using Step =
+      std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace, CharacterMap>;
 
   void add(const JsonNode& node);
   static std::string run(const UnicodeForm& step, std::string text);
@@ -50,6 +52,7 @@ class Normalizer {
   static std::string run(const ByteCharacters& step, std::string text);
   static std::string run(const Prepend& step, std::string text);
   static std::string run(const Replace& step, std::string text);
+  static std::string run(const CharacterMap& step, std::string text);
 
   static bool drops_first(const Step& step, std::string_view text);
 
