@@ -176,7 +176,7 @@ class Gemm::Impl {
 
  private:
   // Prefill and evaluation meet many lengths: enough for any training step, and bounded.
-  static constexpr size_t kMostPrepared = 2048;
+  static constexpr size_t kMostPrepared = 512;
 
   Kinds prepare_all(const Product& p, const Cut& cut) {
     if (prepared_.size() + Kinds::kCount > kMostPrepared) prepared_.clear();
