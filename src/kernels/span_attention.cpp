@@ -123,7 +123,7 @@ std::span<cpu::PackedKeys> pack_keys(Context& ctx, const AttentionPath& path, co
     int64_t t = tile.begin / kAttentionTile;
     path.pack_keys(const_cast<float*>(to.k_columns) + t * sizes.columns(),
                    const_cast<float*>(to.v_rows) + t * sizes.rows(), head_rows(source.k, tile.begin, h),
-                   head_rows(source.v, tile.begin, h), tile.end - tile.begin, sizes.head_size);
+                   head_rows(source.v, tile.begin, h), tile.seen_end - tile.begin, sizes.head_size);
   });
   return {packed, static_cast<size_t>(sizes.key_heads * count)};
 }
@@ -388,6 +388,7 @@ void span_attention_backward(Context& ctx, const Tensor& dq, std::span<const Key
                     .source = tile.source,
                     .begin = tile.begin,
                     .end = tile.end,
+                    .seen_end = tile.seen_end,
                     .k = head_rows(source.k, 0, key_head),
                     .v = head_rows(source.v, 0, key_head),
                     .dk = head_rows(gradient.dk, 0, key_head),

@@ -273,12 +273,8 @@ std::span<KeyTile> make_key_tiles(Arena& arena, const QueryTiles& queries, std::
   for (size_t s = 0; s < keys.size(); ++s) {
     first[s] = at;
     for (int64_t begin = 0; begin < keys[s]; begin += kAttentionTile) {
-      tiles[at++] = {static_cast<int32_t>(s),
-                     static_cast<int32_t>(begin),
-                     static_cast<int32_t>(std::min(keys[s], begin + kAttentionTile)),
-                     0,
-                     0,
-                     0};
+      auto from = static_cast<int32_t>(begin), to = static_cast<int32_t>(std::min(keys[s], begin + kAttentionTile));
+      tiles[at++] = {.source = static_cast<int32_t>(s), .begin = from, .end = to, .seen_end = from};
     }
   }
   for (size_t q = 0; q < queries.tiles.size(); ++q) {
@@ -290,6 +286,7 @@ std::span<KeyTile> make_key_tiles(Arena& arena, const QueryTiles& queries, std::
         KeyTile& seen = of_source[t];
         if (seen.visits == 0) seen.first_tile = static_cast<int64_t>(q);
         seen.last_tile = static_cast<int64_t>(q) + 1;
+        seen.seen_end = std::max(seen.seen_end, std::min(seen.end, span.end));
         ++seen.visits;
       }
     }

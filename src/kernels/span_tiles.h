@@ -26,6 +26,7 @@ struct KeyTile {
   int32_t source = 0;
   int32_t begin = 0;
   int32_t end = 0;
+  int32_t seen_end = 0;  // no query sees keys from here on: they may hold anything, as the free rest of a cache does
   int64_t first_tile = 0;
   int64_t last_tile = 0;  // == first_tile: nobody sees these keys
   int64_t visits = 0;     // spans of tiles that overlap them

@@ -103,6 +103,19 @@ Shape heads_shape(const AttentionCase& p, int64_t rows, int64_t heads) { return 
 
 int64_t wide_stride(const AttentionCase& p) { return (p.heads + 2 * p.key_heads) * p.head_size + 6; }
 
+// The end of the keys of a source that some query may see: what lies behind, the free rest of a cache, is never read.
+int64_t last_seen(const AttentionCase& p, size_t source) {
+  int64_t end = 0;
+  for (const QueryRun& run : p.plan.runs) {
+    for (int32_t s = 0; s < run.spans; ++s) {
+      const KeySpan& span = p.plan.spans[static_cast<size_t>(run.first_span + s)];
+      if (static_cast<size_t>(span.source) != source || run.begin >= run.end) continue;
+      end = std::max(end, visible_keys(span, run.end - 1).end);
+    }
+  }
+  return end;
+}
+
 DType wide_type(DType dtype) { return is_reference(dtype) ? DType::f64 : DType::f32; }
 
 }  // namespace
@@ -119,9 +132,17 @@ AttentionRun::AttentionRun(const AttentionCase& p, DType dtype, DType gradient_d
       by_source_(by_source) {
   for (size_t s = 0; s < p.keys.size(); ++s) {
     Shape shape = heads_shape(p, p.keys[s], p.key_heads);
+    int64_t seen = last_seen(p, s);
+    auto free_rest = [&](Guarded& t) {
+      for (int64_t r = seen; r < p.keys[s]; ++r) {
+        for (int64_t i = 0; i < t.tensor().row_size(); ++i) store_element(t, r, i, std::nan(""));
+      }
+    };
     int64_t stride = s == 0 ? wide_stride(p) : 0;
     k.emplace_back(dtype, shape, stride).fill_normal(seed + 10 + s);
     v.emplace_back(dtype, shape, stride).fill_normal(seed + 20 + s);
+    free_rest(k.back());
+    free_rest(v.back());
     dk.emplace_back(gradient_dtype, shape, stride);
     dv.emplace_back(gradient_dtype, shape, stride);
   }

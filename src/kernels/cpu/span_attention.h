@@ -96,7 +96,8 @@ struct AttentionBackwardTile {
   int32_t source;
   int32_t begin;
   int32_t end;
-  HeadRows k;  // row 0 is row 0 of the source
+  int32_t seen_end;  // keys from here on are not read; their gradient is zero
+  HeadRows k;        // row 0 is row 0 of the source
   HeadRows v;
   HeadRows dk;
   HeadRows dv;

@@ -176,7 +176,7 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
 
 template <class Type>
 TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackwardTile& job, const QuerySide& q) {
-  int64_t wide = padded(job.shape.head_size), rows = job.end - job.begin;
+  int64_t wide = padded(job.shape.head_size), rows = job.seen_end - job.begin;
   int64_t first = kTile, last = 0;  // rows of d_steps that hold this pair's gradients
   for (int64_t row = 0; row < rows; row += kRows) {
     if (q.next) prefetch_part<_MM_HINT_T1>(q.next, q.next_floats, row / kRows, kGroups);
@@ -217,7 +217,7 @@ TANDEM_INLINE void store_key_gradient(HeadRows to, bool is_bf16, bool accumulate
 
 template <class Type>
 void backward_tile(const AttentionBackwardTile& job) {
-  int64_t size = job.shape.head_size, wide = padded(size), rows = job.end - job.begin;
+  int64_t size = job.shape.head_size, wide = padded(size), rows = job.seen_end - job.begin;
   BackwardState s = backward_state<Type>(job.workspace, size);
   auto from = [&](HeadRows all) {
     return HeadRows{static_cast<typename Type::Element*>(all.data) + job.begin * all.stride, all.stride};
@@ -248,8 +248,9 @@ void backward_tile(const AttentionBackwardTile& job) {
       }
     }
   }
-  store_key_gradient(job.dk, job.gradient_is_bf16, job.accumulate, s.dk, job.begin, rows, size, job.shape.scale);
-  store_key_gradient(job.dv, job.gradient_is_bf16, job.accumulate, s.dv, job.begin, rows, size, 1.0f);
+  store_key_gradient(job.dk, job.gradient_is_bf16, job.accumulate, s.dk, job.begin, job.end - job.begin, size,
+                     job.shape.scale);
+  store_key_gradient(job.dv, job.gradient_is_bf16, job.accumulate, s.dv, job.begin, job.end - job.begin, size, 1.0f);
 }
 
 template <class Type>
