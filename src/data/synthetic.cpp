@@ -131,9 +131,15 @@ class Teller {
       if (!keep_object) object = objects.next();
       if (!hard || keep_object || rng_.below(2) == 0) colour = colours.next();
     }
-    const FactKind& kind = pick(std::span<const FactKind>(kPersonFacts), rng_);
-    Draw answers(kind.answers, rng_);
-    for (size_t i = 0; i < people_.size(); ++i) add_fact(kind, mark(i), answers.next());
+    if (hard) {
+      // One kind for everybody: the name decides.
+      const FactKind& kind = pick(std::span<const FactKind>(kPersonFacts), rng_);
+      Draw answers(kind.answers, rng_);
+      for (size_t i = 0; i < people_.size(); ++i) add_fact(kind, mark(i), answers.next());
+    } else {
+      // Each kind once: the only animal, food or town of the story is the answer.
+      for (const FactKind& kind : kPersonFacts) add_fact(kind, somebody(), pick(kind.answers, rng_));
+    }
     shuffle(facts_, rng_);
     // At most a third, so that two facts at least are left to be told apart in the middle of the story.
     for (size_t reserved = rng_.below(static_cast<uint32_t>(facts_.size() / 3 + 1)); reserved > 0; --reserved) {
@@ -230,7 +236,9 @@ class Teller {
       }
     }
     say(sentence);
-    recall_point(RecallKind::kFact, fact.answer, fact.mentioned_at, rivals(fact), rephrased);
+    auto same_kind = [&](const Fact& other) { return other.kind == fact.kind; };
+    bool only = std::count_if(facts_.begin(), facts_.end(), same_kind) == 1;
+    recall_point(only ? RecallKind::kOnly : RecallKind::kFact, fact.answer, fact.mentioned_at, rivals(fact), rephrased);
     append(" ");
     append(fact.answer);
     append(".");
@@ -335,8 +343,9 @@ std::vector<RecallQuestion> recall_questions(uint64_t seed, int64_t count, size_
     });
     if (story.recalls.empty()) continue;
     Rng rng(seed, static_cast<uint64_t>(SyntheticSplit::kQuestions) << 60 | uint64_t{1} << 59 | index);
-    // Names and facts take turns; a story without a point of the kind is passed over.
-    auto wanted = questions.size() % 2 == 0 ? RecallKind::kName : RecallKind::kFact;
+    // The kinds take turns; a story without a point of the kind is passed over.
+    constexpr std::array<RecallKind, 3> kTurns{RecallKind::kOnly, RecallKind::kName, RecallKind::kFact};
+    RecallKind wanted = kTurns[questions.size() % kTurns.size()];
     bool found = std::any_of(story.recalls.begin(), story.recalls.end(),
                              [&](const RecallPoint& candidate) { return candidate.kind == wanted; });
     if (!found) continue;

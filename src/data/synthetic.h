@@ -18,9 +18,11 @@ namespace tandem {
 // Stories of different splits never come from the same random numbers.
 enum class SyntheticSplit { kTraining, kHeldOut, kQuestions };
 
+// From easy to hard: a small model learns them in this order.
 enum class RecallKind {
+  kOnly,  // the only word of its kind in the story: its animal, its town
   kName,  // a surname behind its first name: the answer follows its cue
-  kFact,  // the last word of a fact: the cue stands some words before it
+  kFact,  // the last word of one of several facts of a kind: the cue stands some words before it
 };
 
 // A word that is determined by what the story said before.
@@ -60,7 +62,7 @@ struct RecallQuestion {
   int64_t words_since = 0;
 };
 
-// Names and facts take turns, each not mentioned for 40 words or more. 8 choices.
+// The kinds take turns, each answer not mentioned for 40 words or more. 8 choices.
 // With `longest_prompt_bytes` > 0 only stories whose prompt is not longer are used.
 std::vector<RecallQuestion> recall_questions(uint64_t seed, int64_t count, size_t longest_prompt_bytes = 0);
 
