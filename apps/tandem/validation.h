@@ -1,12 +1,11 @@
-// The score of a model on held-out rows, as training wants it.
+// What training asks of evaluation: the folder train/ may not include eval/, so the program hands it over.
 #pragma once
 
 #include "train/trainer.h"
 
 namespace tandem::app {
 
-// The double decoder's boundaries come from a fixed stream, one per pass of a few rows: every validation of a run, and
-// of any other run with the same rows, reads the same blocks.
+// For TrainHooks::validate: evaluate() of eval/perplexity.h.
 HeldOutScore validate(Model& model, Tape& tape, const HeldOut& rows);
 
 }  // namespace tandem::app
