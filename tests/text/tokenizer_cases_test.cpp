@@ -67,16 +67,18 @@ TEST_P(Shared, EqualsTheLibrary) {
   check_all(folder / GetParam().tokenizer, folder / GetParam().cases);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tokenizers, Shared,
-                         testing::Values(SharedCase{"tokenizer_32k.json", "cases.jsonl"},
-                                         SharedCase{"tokenizer_32k.json", "decode_cases.jsonl"},
-                                         SharedCase{"gpt2_bpe_8k/tokenizer.json", "gpt2_bpe_8k/cases.jsonl"},
-                                         SharedCase{"gpt2_bpe_8k/tokenizer.json", "gpt2_bpe_8k/decode_cases.jsonl"},
-                                         SharedCase{"split_bpe_6k/tokenizer.json", "split_bpe_6k/cases.jsonl"},
-                                         SharedCase{"split_bpe_6k/tokenizer.json", "split_bpe_6k/decode_cases.jsonl"},
-                                         SharedCase{"llama_spm_bpe_8k/tokenizer.json", "llama_spm_bpe_8k/cases.jsonl"},
-                                         SharedCase{"llama_spm_bpe_8k/tokenizer.json",
-                                                    "llama_spm_bpe_8k/decode_cases.jsonl"}));
+INSTANTIATE_TEST_SUITE_P(
+    Tokenizers, Shared,
+    testing::Values(SharedCase{"tokenizer_32k.json", "cases.jsonl"},
+                    SharedCase{"tokenizer_32k.json", "decode_cases.jsonl"},
+                    SharedCase{"gpt2_bpe_8k/tokenizer.json", "gpt2_bpe_8k/cases.jsonl"},
+                    SharedCase{"gpt2_bpe_8k/tokenizer.json", "gpt2_bpe_8k/decode_cases.jsonl"},
+                    SharedCase{"split_bpe_6k/tokenizer.json", "split_bpe_6k/cases.jsonl"},
+                    SharedCase{"split_bpe_6k/tokenizer.json", "split_bpe_6k/decode_cases.jsonl"},
+                    SharedCase{"llama_spm_bpe_8k/tokenizer.json", "llama_spm_bpe_8k/cases.jsonl"},
+                    SharedCase{"llama_spm_bpe_8k/tokenizer.json", "llama_spm_bpe_8k/decode_cases.jsonl"},
+                    SharedCase{"t5_unigram_6k/tokenizer.json", "t5_unigram_6k/cases.jsonl"},
+                    SharedCase{"t5_unigram_6k/tokenizer.json", "t5_unigram_6k/decode_cases.jsonl"}));
 
 TEST(Detokenizer, EveryPieceIsTextAndTheSumIsDecode) {
   for (const char* name : {"gpt2", "fallback", "metaspace", "words", "added"}) {
