@@ -1,5 +1,12 @@
 // Attention over a span plan: one softmax over all keys that a query may see, whatever source they come from.
 // Forward: Dao et al. 2022 (tiles with a running maximum); backward recomputes the scores from the log-sum-exp.
+//
+// D is even and at most 256; LogicError when it is not, or when operands and plan do not fit together. Results are the
+// same bits for any number of threads. Keys behind the last one that any query sees are never read.
+//
+// In bf16 the left operand of each second product is rounded to bf16: the probabilities, and the gradient of the scores
+// before the factor `scale`. The reference rounds the same (ref/span_attention.h says how). Where the processor has no
+// bf16 products, bf16 operands go to the plain loops of the reference.
 #pragma once
 
 #include <span>
