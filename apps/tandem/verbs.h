@@ -16,6 +16,7 @@ void add_eval_verb(CLI::App& app, Action& action);
 void add_generate_verb(CLI::App& app, Action& action);
 void add_inspect_verb(CLI::App& app, Action& action);
 void add_plot_verb(CLI::App& app, Action& action);
+void add_quickstart_verb(CLI::App& app, Action& action);
 void add_tokenizer_verb(CLI::App& app, Action& action);
 void add_train_verb(CLI::App& app, Action& action);
 void add_verify_verb(CLI::App& app, Action& action);

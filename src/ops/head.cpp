@@ -34,7 +34,11 @@ void check_labels(std::span<const int32_t> labels, int64_t tokens, int64_t vocab
   }
 }
 
-// Working memory of head_loss, from the tape's pools.
+// Rows of a power of two in bytes would fall on the same few cache sets; the weight's gradient, which reads columns,
+// would run at three quarters of its speed.
+constexpr int64_t kRowPadding = 32;
+
+// Working memory of head_loss, from the tape's pools; rows are kRowPadding longer than the vocabulary.
 struct Scratch {
   Tensor logits;   // [rows, V]
   Tensor dlogits;  // [rows, V], defined when the gradient is wanted
@@ -46,8 +50,10 @@ LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Ten
                   std::span<const int32_t> labels, double multiplier) {
   Context& ctx = tape.context();
   int64_t rows = x.rows();
-  Tensor logits = scratch.logits.slice_rows(0, rows);
-  Tensor dlogits = scratch.dlogits.defined() ? scratch.dlogits.slice_rows(0, rows) : Tensor();
+  Tensor logits = scratch.logits.slice_rows(0, rows).slice_columns(0, weight.value.shape[0]);
+  Tensor dlogits = scratch.dlogits.defined()
+                       ? scratch.dlogits.slice_rows(0, rows).slice_columns(0, weight.value.shape[0])
+                       : Tensor();
   std::span<int32_t> best = scratch.best.empty() ? scratch.best : scratch.best.subspan(0, static_cast<size_t>(rows));
   kernels::matmul_nt(ctx, logits, x, weight.value);
   Tensor loss = scratch.loss.slice_rows(0, rows);
@@ -80,9 +86,10 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
   DType wide = tape.precision().residual, narrow = tape.precision().activation;
 
   Scratch scratch;
-  scratch.logits = tape.take_scratch(wide, {chunk, vocab});
+  scratch.logits = tape.take_scratch(wide, {chunk, vocab + kRowPadding});
   // In float32 the gradient overwrites the logits.
-  if (gradient) scratch.dlogits = narrow == wide ? scratch.logits : tape.take_scratch(narrow, {chunk, vocab});
+  if (gradient)
+    scratch.dlogits = narrow == wide ? scratch.logits : tape.take_scratch(narrow, {chunk, vocab + kRowPadding});
   scratch.loss = tape.arena().tensor(wide, {chunk});
   if (options.count_correct) {
     scratch.best = {tape.arena().tensor(DType::i32, {chunk}).as<int32_t>(), static_cast<size_t>(chunk)};
