@@ -207,8 +207,9 @@ int run_quickstart(const QuickstartOptions& options) {
   Context ctx(options.threads);
   InterruptScope interrupts;
   RunConfig config = shared_config(options, output);
-  log::info("preparing {}", options.text.empty() ? "made-up stories" : options.text);
   RunData data = prepare_run_data(config.data, ctx.pool(), output / "data");
+  log::info("{}: {} tokens to train on, {} held out", options.text.empty() ? "made-up stories" : options.text,
+            data.tokens.training().tokens(), data.tokens.heldout().tokens());
 
   std::vector<ModelResult> results;
   for (Arch arch : {Arch::double_decoder, Arch::decoder}) {
