@@ -69,6 +69,7 @@ OrderedJson state_to_json(const RunState& state, const fs::path& folder) {
           {"tokens", state.tokens},
           {"skipped", state.skipped},
           {"skipped_in_row", state.skipped_in_row},
+          {"loss", state.loss},
           {"seconds", state.seconds},
           {"window_loss", state.window_loss},
           {"window_labelled", state.window_labelled},
@@ -87,6 +88,7 @@ RunState state_from_json(const Json& json, const std::string& where) {
   state.tokens = json_int(json, "tokens", where);
   state.skipped = json_int(json, "skipped", where);
   state.skipped_in_row = json_int(json, "skipped_in_row", where);
+  state.loss = json_number(json, "loss", where);
   state.seconds = json_number(json, "seconds", where);
   state.window_loss = json_number(json, "window_loss", where);
   state.window_labelled = json_int(json, "window_labelled", where);

@@ -23,6 +23,7 @@ struct RunState {
   int64_t tokens = 0;   // read so far
   int64_t skipped = 0;  // steps without update in all
   int64_t skipped_in_row = 0;
+  double loss = 0;     // of the last step
   double seconds = 0;  // spent training so far; never enters a number of the model
   // Since the last line of the log.
   double window_loss = 0;  // sum over labelled tokens

@@ -180,6 +180,7 @@ class Trainer {
   void guard() {
     if (last_.applied) {
       state_.skipped_in_row = 0;
+      state_.loss = last_.loss;
       state_.window_loss += last_.loss * static_cast<double>(last_.tokens);
       state_.window_labelled += last_.tokens;
       return;
@@ -285,7 +286,7 @@ class Trainer {
     result.steps = state_.step;
     result.total_steps = total_;
     result.tokens = state_.tokens;
-    result.loss = last_.loss;
+    result.loss = state_.loss;
     if (validated_now()) result.heldout = score_from_json(state_.heldout);
     result.seconds = seconds();
     double passed = watch_.seconds();

@@ -46,7 +46,7 @@ struct TrainResult {
   int64_t steps = 0;
   int64_t total_steps = 0;
   int64_t tokens = 0;
-  double loss = 0;  // of the last step
+  double loss = 0;  // of the last step that changed the parameters
   std::optional<HeldOutScore> heldout;
   double tokens_per_second = 0;  // of this start, validations and checkpoints included
   double seconds = 0;            // spent training, earlier starts included

@@ -160,6 +160,7 @@ TEST_F(TrainerRuns, ModelLostBehindTheLastCheckpointIsWrittenAgain) {
   EXPECT_EQ(again.end, TrainResult::End::finished);
   EXPECT_TRUE(model_bytes(config) == bytes);
   EXPECT_EQ(again.heldout->loss, first.heldout->loss);
+  EXPECT_EQ(again.loss, first.loss);
   EXPECT_EQ(log_lines(config).size(), lines);
 }
 
