@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct NamedConfig {
   std::string name;
   ModelConfig config;
 };
+inline std::ostream& operator<<(std::ostream& out, const NamedConfig& named) { return out << named.name; }
 
 // Every architecture with every convention at least once.
 inline std::vector<NamedConfig> small_configs() {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <ostream>
 
 #include "base/error.h"
 
@@ -111,6 +112,11 @@ struct Variant {
   ops::GeluKind gelu;
   ops::RopePairs pairs;
 };
+
+std::ostream& operator<<(std::ostream& out, const Variant& v) {
+  return out << v.kv_heads << " key heads, GELU " << static_cast<int>(v.gelu) << ", pairs "
+             << static_cast<int>(v.pairs);
+}
 
 class SelfAttention : public testing::TestWithParam<Variant> {};
 
