@@ -173,11 +173,13 @@ std::vector<SourceFile> list_sources(const std::vector<std::string>& paths) {
       continue;
     }
     auto kind = kind_of(path);
-    if (fs::exists(path, ignored) && !kind) {
+    // A file that was named is text whatever it is called (README.md, LICENSE); compressed files fail as not UTF-8.
+    if (path.extension() == ".json") {
       throw InputError({.what = "text file of unknown kind",
                         .where = name,
-                        .got = "'" + path.extension().string() + "'",
-                        .expected = ".txt, .jsonl or a folder"});
+                        .got = "'.json'",
+                        .expected = "a text file, .jsonl or a folder",
+                        .hint = "one JSON object per line is .jsonl"});
     }
     add_file(path, kind.value_or(SourceFile::Kind::kText), false, files);
   }

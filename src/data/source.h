@@ -1,8 +1,9 @@
 // Documents out of files and folders, and the rule that holds some of them out.
 //
-// A .txt file is one document. A .jsonl file holds one JSON object per line (lines end in LF), whose "text" is a
-// document; lines of white space are skipped. A folder stands for all .txt and .jsonl files in it and below, in the
-// order of their paths; other files, and .jsonl files whose first record has no "text", are counted and left out.
+// A .txt file, or another file that is named by itself, is one document. A .jsonl file holds one JSON object per line
+// (lines end in LF), whose "text" is a document; lines of white space are skipped. A folder stands for all .txt and
+// .jsonl files in it and below, in the order of their paths; other files, and .jsonl files whose first record has no
+// "text", are counted and left out.
 #pragma once
 
 #include <cstdint>

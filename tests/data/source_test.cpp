@@ -65,7 +65,8 @@ TEST(Sources, BadInputNamesItsPlace) {
   EXPECT_NE(error("f.jsonl", "{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n").find("f.jsonl:2, byte 24"),
             std::string::npos);
   EXPECT_NE(error("g.txt", "abc\xc3").find("g.txt, byte 3"), std::string::npos);
-  EXPECT_NE(error("h.csv", "abc").find("'.csv'"), std::string::npos);
+  EXPECT_NE(error("h.json", "[\"abc\"]").find("'.json'"), std::string::npos);
+  EXPECT_EQ(documents_of({folder.write("README.md", "abc")}).size(), 1u);
   EXPECT_NE(input_error_of([&] { list_sources({folder.path() / "missing.txt"}); }).find("missing.txt"),
             std::string::npos);
   EXPECT_NE(input_error_of([&] { list_sources({folder.path() / "missing"}); }).find("missing"), std::string::npos);
