@@ -32,9 +32,7 @@ void add_verbs(CLI::App& app, Action& action) {
 // The help of the verb that was asked about, or the version.
 void print_about(const CLI::App& app, const CLI::Success& request) {
   if (dynamic_cast<const CLI::CallForVersion*>(&request)) return write_output(version_text());
-  const CLI::App* verb = &app;
-  while (!verb->get_subcommands().empty()) verb = verb->get_subcommands().front();
-  write_output(verb->help());
+  write_output(app.help());
 }
 
 int run(int argc, char** argv) {

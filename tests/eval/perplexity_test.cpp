@@ -75,7 +75,7 @@ TEST_P(Evaluate, TwiceTheSame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Small, Evaluate, testing::ValuesIn(small_configs()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& named) { return named.param.name; });
 
 TEST(EvaluateUniform, AModelThatKnowsNothingHasTheVocabularyAsPerplexity) {
   ModelConfig config = small_config(Arch::decoder);

@@ -103,10 +103,10 @@ TEST_P(Recall, WhatTheModelWritesIsFoundByGreedyDecoding) {
 }
 
 TEST_P(Recall, TiesAreWrongAndLongPromptsAreCounted) {
-  RecallQuestion tie{.prompt = "the key", .answer = " barn", .choices = {" barn", " goat"}};
+  RecallQuestion tie{.prompt = "the key", .answer = " barn", .choices = {" barn", " key"}};
   auto blank = make_model(config_, Precision::float32(), ParameterStore::Gradients::none, "test");
   // With parameters of zero every token is as likely as any other: one token each, one likelihood.
-  ASSERT_EQ(tokenizer_.encode(" goat").size(), tokenizer_.encode(" barn").size());
+  ASSERT_EQ(tokenizer_.encode(" key").size(), tokenizer_.encode(" barn").size());
   EXPECT_EQ(evaluate_recall(*blank, tape_, tokenizer_, bos_, {tie}).right, 0);
   RecallQuestion longer = tie;
   for (int i = 0; i < 64; ++i) longer.prompt += " key";
@@ -117,7 +117,7 @@ TEST_P(Recall, TiesAreWrongAndLongPromptsAreCounted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, Recall, testing::Values(Arch::decoder, Arch::double_decoder),
-                         [](const auto& info) { return std::string(arch_name(info.param)); });
+                         [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 }  // namespace
 }  // namespace tandem::test

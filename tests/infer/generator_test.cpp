@@ -84,7 +84,7 @@ TEST_P(Generate, AnswersOpenBehindThePrompt) {
   Context ctx(1);
   auto model = random_model(config, Precision::float32());
   Generator generator(ctx, *model);
-  std::vector<int32_t> ids = random_batch(config, 1, 6, {}, 4).ids;
+  std::vector<int32_t> ids = random_batch(config, 1, 6, {}, 6).ids;
   Generation ours = generator.run(Prompt::answer(ids, 3), greedy(8));
   ids.push_back(3);
   Naive naive = naive_greedy(config, ids, 6, 8);
@@ -111,7 +111,7 @@ TEST_P(Generate, ASequenceEndsWithTheModelsRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Small, Generate, testing::ValuesIn(small_configs()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& named) { return named.param.name; });
 
 class OneModel : public testing::Test {
  protected:
