@@ -112,7 +112,8 @@ void add_eval_verb(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("eval", "Loss, perplexity, bits per byte and accuracy on a text");
   add_model_options(*verb, options->model);
-  verb->add_option("--data", options->data, "Text files, .jsonl files, folders of .txt and .jsonl files")->expected(1, -1);
+  verb->add_option("--data", options->data, "Text files, .jsonl files, folders of .txt and .jsonl files")
+      ->expected(1, -1);
   verb->add_option("--rows", options->rows, "Read at most so many rows, spread evenly; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
