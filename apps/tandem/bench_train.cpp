@@ -86,13 +86,14 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
   Stopwatch watch;
   while (static_cast<int64_t>(m.step_seconds.size()) < options.min_steps || watch.seconds() < options.seconds) {
     m.step_seconds.push_back(one_step(step, *model, batch, run.grad_accum, rng));
+    // Of training alone: measuring the peak rate reads a large buffer of its own.
+    if (m.peak_rss_bytes == 0) m.peak_rss_bytes = peak_rss();
     // The peak is taken between the steps: shared machines change their speed within seconds.
     if (m.step_seconds.size() % kStepsBetweenPeaks == 1) {
       kernels::Peak peak = kernels::measure_peak(ctx);
       m.peak_flops = std::max(m.peak_flops, precision.activation == DType::bf16 ? peak.bf16_flops : peak.f32_flops);
     }
   }
-  m.peak_rss_bytes = peak_rss();
   ctx.profiler().enable(true);
   m.profiled_seconds = one_step(step, *model, batch, run.grad_accum, rng);
   m.ops = ctx.profiler().entries();
