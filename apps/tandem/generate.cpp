@@ -1,6 +1,5 @@
 // generate: text from a model, as it is being written.
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -8,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "infer/text_generation.h"
+#include "input.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "output.h"
@@ -27,8 +27,8 @@ struct Options {
   bool json = false;
 };
 
-std::string read_standard_input() {
-  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+std::string prompt_from_standard_input() {
+  std::string text = read_standard_input();
   // A line break ends the last line of a file or of what was typed; it is not the beginning of what is to be written.
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
@@ -67,7 +67,7 @@ OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
 int run(const Options& options) {
   options.generation.sampling.check("generate");
   InterruptScope interrupts;
-  std::string text = options.prompt ? *options.prompt : read_standard_input();
+  std::string text = options.prompt ? *options.prompt : prompt_from_standard_input();
   if (interrupted()) return kInterruptedExit;
   require_utf8(text, options.prompt ? "--prompt" : "standard input");
   Context ctx(options.model.threads);

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "data/source.h"
+#include "input.h"
 #include "output.h"
 #include "text/bpe_trainer.h"
 #include "text/unicode.h"
@@ -22,10 +23,6 @@
 
 namespace tandem::app {
 namespace {
-
-std::string read_standard_input() {
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-}
 
 struct TrainOptions {
   std::vector<std::string> paths;

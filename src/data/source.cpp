@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "data/hash.h"
+#include "text/unicode.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -21,41 +22,18 @@ constexpr int64_t kManyDocuments = 20;
 constexpr int kHeldOutOneIn = 20;
 constexpr uint64_t kHeldOutBelow = std::numeric_limits<uint64_t>::max() / kHeldOutOneIn;
 
-// Bytes of the UTF-8 character that starts `text`, 0 when it is malformed (overlong forms, surrogates and values above
-// U+10FFFF included; the table of RFC 3629, section 4).
-size_t character_bytes(std::string_view text) {
-  auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  auto tail = [&](size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  unsigned first = byte(0), second = byte(1);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return tail(1) ? 2 : 0;
-  if (first >= 0xE0 && first <= 0xEF) {
-    bool overlong = first == 0xE0 && second < 0xA0, surrogate = first == 0xED && second > 0x9F;
-    return tail(1) && tail(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xF0 && first <= 0xF4) {
-    bool overlong = first == 0xF0 && second < 0x90, too_large = first == 0xF4 && second > 0x8F;
-    return tail(1) && tail(2) && tail(3) && !overlong && !too_large ? 4 : 0;
-  }
-  return 0;
-}
-
 void check_utf8(std::string_view text, const SourceFile& file) {
-  for (size_t at = 0; at < text.size();) {
-    size_t bytes = static_cast<unsigned char>(text[at]) < 0x80 ? 1 : character_bytes(text.substr(at));
-    if (bytes == 0) {
-      std::string place = fmt::format("{}, byte {}", file.path.string(), at);
-      if (file.kind == SourceFile::Kind::kJsonLines) {
-        auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-        place = fmt::format("{}:{}, byte {} of the file", file.path.string(), line, at);
-      }
-      throw InputError({.what = "text is not UTF-8",
-                        .where = place,
-                        .got = fmt::format("0x{:02x}", static_cast<unsigned char>(text[at])),
-                        .expected = "UTF-8"});
-    }
-    at += bytes;
+  size_t valid = valid_utf8_prefix(text);
+  if (valid == text.size()) return;
+  std::string place = fmt::format("{}, byte {}", file.path.string(), valid);
+  if (file.kind == SourceFile::Kind::kJsonLines) {
+    auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
+    place = fmt::format("{}:{}, byte {} of the file", file.path.string(), line, valid);
   }
+  throw InputError({.what = "text is not UTF-8",
+                    .where = place,
+                    .got = fmt::format("0x{:02x}", static_cast<unsigned char>(text[valid])),
+                    .expected = "UTF-8"});
 }
 
 bool blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
