@@ -76,7 +76,8 @@ int64_t text_bytes(const fs::path& path) {
 RunConfig shared_config(const QuickstartOptions& options, const fs::path& output) {
   RunConfig config;
   config.threads = options.threads;
-  config.micro_batch = 8;
+  // Many small steps: recall appears after a few thousand of them, whatever their size.
+  config.micro_batch = 4;
   config.max_seconds = options.seconds / 2;
   config.checkpoint_every = 0;
   config.eval_rows = 64;
@@ -88,7 +89,7 @@ RunConfig shared_config(const QuickstartOptions& options, const fs::path& output
   config.model.max_seq_len = 256;
   config.model.mup_base_dim = 64;
   config.model.mup_base_head_dim = 64;
-  config.optimizer.lr = 4e-3;
+  config.optimizer.lr = 2e-3;
   config.data.cache = (output / "data").string();
   if (options.text.empty()) {
     config.data.synthetic_bytes = 6'000'000;

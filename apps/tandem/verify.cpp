@@ -39,9 +39,7 @@ CaseResult run_case(Context& ctx, const std::string& folder) {
   result.float32 = check(ctx, result.golden, Precision::float32(), true);
   if (has_bf16_products(ctx.isa())) {
     result.bf16 = check(ctx, result.golden, Precision::bfloat16(), false);
-    if (result.golden.kind != GoldenKind::training) {
-      result.bf16_reference = check(ctx, result.golden, Precision::reference_bf16(), false);
-    }
+    result.bf16_reference = check(ctx, result.golden, Precision::reference_bf16(), false);
   }
   return result;
 }

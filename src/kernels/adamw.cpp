@@ -29,7 +29,8 @@ void adamw(Context& ctx, const Tensor& w, const Tensor& g, const Tensor& m, cons
            const AdamWStep& step) {
   double moved = 2 * bytes_of(w, m, v) + bytes_of(g) + (compute.defined() ? bytes_of(compute) : 0.0);
   ProfileScope scope(ctx.profiler(), "adamw", 14.0 * static_cast<double>(w.elements()), moved);
-  if (is_reference(w.dtype)) return ref::adamw(w, g, m, v, compute, step);
+  // In a reference run the gradients are doubles; the masters stay what they are.
+  if (is_reference(w.dtype) || is_reference(g.dtype)) return ref::adamw(w, g, m, v, compute, step);
   cpu::AdamWScalars scalars = prepare(step);
   bool contiguous = w.contiguous() && g.contiguous() && m.contiguous() && v.contiguous() &&
                     (!compute.defined() || compute.contiguous());
