@@ -203,12 +203,25 @@ std::string table(const std::vector<ModelResult>& results) {
   return text;
 }
 
+// Text that cannot be used leaves nothing behind.
+RunData prepare_in(const fs::path& output, const DataConfig& config, ThreadPool& pool) {
+  bool existed = fs::exists(output);
+  try {
+    return prepare_run_data(config, pool, output / "data");
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(output / "data", ignored);
+    if (!existed) fs::remove(output, ignored);
+    throw;
+  }
+}
+
 int run_quickstart(const QuickstartOptions& options) {
   fs::path output = choose_output(options.output);
   Context ctx(options.threads);
   InterruptScope interrupts;
   RunConfig config = shared_config(options, output);
-  RunData data = prepare_run_data(config.data, ctx.pool(), output / "data");
+  RunData data = prepare_in(output, config.data, ctx.pool());
   log::info("{}: {} tokens to train on, {} held out", options.text.empty() ? "made-up stories" : options.text,
             data.tokens.training().tokens(), data.tokens.heldout().tokens());
 

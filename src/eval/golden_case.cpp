@@ -121,12 +121,12 @@ GoldenCase read_golden_case(const fs::path& folder) {
   c.json = read_json(file);
   std::string where = file.string();
   c.name = c.json.contains("case") ? json_string(c.json, "case", where) : folder.filename().string();
+  c.config = model_config(c.json, where);
   c.kind = choose<GoldenKind>(c.json, "objective", where,
                               {{"block_next_token", GoldenKind::forward},
                                {"next_token", GoldenKind::forward},
                                {"greedy_generation", GoldenKind::generation},
                                {"training", GoldenKind::training}});
-  c.config = model_config(c.json, where);
   c.tolerance = read_tolerance(c.json, c.kind, where);
   return c;
 }
