@@ -152,7 +152,7 @@ class Trainer {
   }
 
   double rate_factor_now() const {
-    if (config_.max_seconds > 0) return rate_factor_at(config_.schedule, fraction());
+    if (config_.max_seconds > 0) return rate_factor_at(config_.schedule, fraction(), state_.step);
     return rate_factor(config_.schedule, state_.step, total_);
   }
 

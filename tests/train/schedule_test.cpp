@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "base/error.h"
@@ -34,8 +35,63 @@ TEST(Schedule, TakesAGivenWarmupAndStaysWhenConstant) {
 TEST(Schedule, ByTheClockIsTheSameCurve) {
   ScheduleConfig config;
   for (int done = 0; done <= 1000; done += 50) {
-    EXPECT_NEAR(rate_factor_at(config, done / 1000.0), rate_factor(config, done, 1000), 1e-12) << done;
+    EXPECT_NEAR(rate_factor_at(config, done / 1000.0, done), rate_factor(config, done, 1000), 1e-12) << done;
   }
+}
+
+TEST(Schedule, ByTheClockEveryKindIsTheSameCurve) {
+  for (ScheduleKind kind : {ScheduleKind::linear, ScheduleKind::cosine, ScheduleKind::wsd, ScheduleKind::constant}) {
+    ScheduleConfig config{.kind = kind, .decay_shape = DecayShape::minus_sqrt};
+    for (int done = 0; done <= 1000; done += 25) {
+      EXPECT_NEAR(rate_factor_at(config, done / 1000.0, done), rate_factor(config, done, 1000), 1e-12) << done;
+    }
+  }
+}
+
+// A number of steps is a number of steps, however long they take.
+TEST(Schedule, ByTheClockAGivenWarmupCountsSteps) {
+  ScheduleConfig config{.kind = ScheduleKind::cosine, .warmup_steps = 10, .floor = 0};
+  EXPECT_EQ(rate_factor_at(config, 0.001, 0), 0);
+  EXPECT_DOUBLE_EQ(rate_factor_at(config, 0.001, 5), 0.5);
+  EXPECT_DOUBLE_EQ(rate_factor_at(config, 0.5, 5), 0.5);
+  EXPECT_DOUBLE_EQ(rate_factor_at(config, 0.5, 500), 0.5);
+  EXPECT_NEAR(rate_factor_at(config, 1, 500), 0, 1e-15);
+}
+
+TEST(Schedule, CosineIsHalfACosine) {
+  ScheduleConfig config{.kind = ScheduleKind::cosine, .warmup_steps = 20, .floor = 0.2};
+  EXPECT_DOUBLE_EQ(rate_factor(config, 10, 120), 0.5);
+  EXPECT_DOUBLE_EQ(rate_factor(config, 20, 120), 1);
+  EXPECT_NEAR(rate_factor(config, 45, 120), 0.2 + 0.8 * (1 + std::sqrt(0.5)) / 2, 1e-15);
+  EXPECT_NEAR(rate_factor(config, 70, 120), 0.6, 1e-15);
+  EXPECT_NEAR(rate_factor(config, 120, 120), 0.2, 1e-15);
+  EXPECT_NEAR(rate_factor(config, 500, 120), 0.2, 1e-15);  // it does not rise again
+}
+
+TEST(Schedule, WsdStaysAndThenFalls) {
+  ScheduleConfig config{.kind = ScheduleKind::wsd, .warmup_steps = 10, .floor = 0.1, .decay_fraction = 0.25};
+  EXPECT_DOUBLE_EQ(rate_factor(config, 5, 100), 0.5);
+  for (int done = 10; done <= 75; ++done) EXPECT_DOUBLE_EQ(rate_factor(config, done, 100), 1) << done;
+  for (int done = 76; done <= 100; ++done) {
+    double q = (done - 75) / 25.0;
+    EXPECT_NEAR(rate_factor(config, done, 100), 1 - 0.9 * q, 1e-13) << done;
+  }
+  config.decay_shape = DecayShape::minus_sqrt;
+  EXPECT_DOUBLE_EQ(rate_factor(config, 75, 100), 1);
+  for (int done = 76; done <= 100; ++done) {
+    EXPECT_NEAR(rate_factor(config, done, 100), 1 - 0.9 * std::sqrt((done - 75) / 25.0), 1e-13) << done;
+  }
+  EXPECT_NEAR(rate_factor(config, 400, 100), 0.1, 1e-15);
+}
+
+// The decay takes what the warmup leaves.
+TEST(Schedule, WsdWithAWarmupThatReachesIntoTheDecay) {
+  ScheduleConfig config{.kind = ScheduleKind::wsd, .warmup_steps = 50, .floor = 0, .decay_fraction = 0.8};
+  EXPECT_DOUBLE_EQ(rate_factor(config, 25, 100), 0.5);
+  EXPECT_DOUBLE_EQ(rate_factor(config, 50, 100), 1);
+  EXPECT_DOUBLE_EQ(rate_factor(config, 75, 100), 0.5);
+  EXPECT_DOUBLE_EQ(rate_factor(config, 100, 100), 0);
+  EXPECT_DOUBLE_EQ(rate_factor({.kind = ScheduleKind::wsd, .warmup_steps = 100}, 50, 40), 0.5);
 }
 
 TEST(Schedule, IsThatOfTheAuthorsRun) {
@@ -62,6 +118,8 @@ TEST(Schedule, RefusesValuesOutsideTheirRange) {
   EXPECT_THROW(check(ScheduleConfig{.floor = 2}, "test"), InputError);
   EXPECT_THROW(check(ScheduleConfig{.warmup_fraction = -0.1}, "test"), InputError);
   EXPECT_THROW(check(ScheduleConfig{.warmup_steps = -1}, "test"), InputError);
+  EXPECT_THROW(check(ScheduleConfig{.decay_fraction = 0}, "test"), InputError);
+  EXPECT_THROW(check(ScheduleConfig{.decay_fraction = 1.5}, "test"), InputError);
 }
 
 }  // namespace
