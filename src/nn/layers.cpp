@@ -5,9 +5,9 @@
 
 namespace tandem::nn {
 
-Mlp::Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
+Mlp::Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape, const std::string& norm)
     : shape_(shape),
-      norm_(store.add(prefix + ".norm2.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
+      norm_(store.add(prefix + "." + norm + ".weight", {shape.dim}, MupGroup::vector, Initial::ones)),
       up_(store.add(prefix + ".mlp.up.weight", {shape.mlp_dim, shape.dim}, MupGroup::matrix, Initial::xavier_uniform)),
       down_(store.add(prefix + ".mlp.down.weight", {shape.dim, shape.mlp_dim}, MupGroup::matrix,
                       Initial::xavier_uniform)) {}
@@ -18,16 +18,15 @@ Var Mlp::forward(Tape& tape, Var x) const {
   return ops::linear_residual(tape, x, hidden, down_.weight());
 }
 
-SelfAttentionLayer::SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
+SelfAttention::SelfAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
       norm_(store.add(prefix + ".norm1.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
       qkv_(store.add(prefix + ".attention.qkv.weight", {shape.q_dim() + 2 * shape.kv_dim(), shape.dim},
                      MupGroup::matrix, Initial::xavier_uniform)),
       out_(store.add(prefix + ".attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
-                     Initial::xavier_uniform)),
-      mlp_(store, prefix, shape) {}
+                     Initial::xavier_uniform)) {}
 
-Var SelfAttentionLayer::forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
+Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   Var qkv = ops::linear(tape, normed, qkv_.weight());
   ops::HeadColumns q{0, shape_.heads, shape_.head_dim};
@@ -42,7 +41,7 @@ Var SelfAttentionLayer::forward(Tape& tape, Var x, const Pass& pass, KeyValueCac
     source = cached_heads(tape, *cache);
   }
   ops::AttentionOutput attended = ops::span_attention(tape, {qkv, q}, {&source, 1}, *pass.plan, shape_.attention_scale);
-  return mlp_.forward(tape, ops::linear_residual(tape, x, attended.o, out_.weight()));
+  return ops::linear_residual(tape, x, attended.o, out_.weight());
 }
 
 void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype) {

@@ -36,7 +36,8 @@ struct Pass {
 // Two-layer perceptron with GELU, on the residual stream: x + down(gelu(up(norm(x)))).
 class Mlp {
  public:
-  Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
+  // `norm`: name of the norm before it, by its place in the layer.
+  Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape, const std::string& norm = "norm2");
   Var forward(Tape& tape, Var x) const;
 
  private:
@@ -46,11 +47,10 @@ class Mlp {
   Parameter& down_;  // [dim, mlp_dim]
 };
 
-// x + attention(norm(x)), then the MLP: the layer of a decoder-only model and of the double decoder's encoder. What a
-// token sees is the plan's business.
-class SelfAttentionLayer {
+// x + attention(norm(x)). What a token sees is the plan's business.
+class SelfAttention {
  public:
-  SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
+  SelfAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
 
   // x [T, dim]. Without a cache the plan's source 0 is the T tokens themselves; with one, their keys and values are
   // appended first and source 0 is the whole cache.
@@ -61,6 +61,20 @@ class SelfAttentionLayer {
   Parameter& norm_;  // [dim]
   Parameter& qkv_;   // [q_dim + 2 * kv_dim, dim]: rows of queries, then keys, then values
   Parameter& out_;   // [dim, q_dim]
+};
+
+// Self-attention, then the MLP: the layer of a decoder-only model and of encoders.
+class SelfAttentionLayer {
+ public:
+  SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
+      : attention_(store, prefix, shape), mlp_(store, prefix, shape) {}
+
+  Var forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
+    return mlp_.forward(tape, attention_.forward(tape, x, pass, cache));
+  }
+
+ private:
+  SelfAttention attention_;
   Mlp mlp_;
 };
 
