@@ -11,14 +11,15 @@ void Tokenizer::Impl::encode_words(std::string_view text, bool at_start, std::ve
   pre_tokenizer.split(text, at_start, [&](std::string_view word) { model->encode_word(word, ids); });
 }
 
-void Tokenizer::Impl::encode_part(std::string_view text, bool at_start, std::vector<int32_t>& ids) const {
+void Tokenizer::Impl::encode_part(std::string_view text, bool at_start, const Finders& finders,
+                                  std::vector<int32_t>& ids) const {
   std::string normalized;
   if (!normalizer.empty()) {
     normalized = normalizer.apply(text, &at_start);
     text = normalized;
   }
-  if (in_normalized.empty()) return encode_words(text, at_start, ids);
-  for (const TokenOrText& part : in_normalized.split(text)) {
+  if (finders.in_normalized.empty()) return encode_words(text, at_start, ids);
+  for (const TokenOrText& part : finders.in_normalized.split(text)) {
     if (part.id) {
       ids.push_back(*part.id);
     } else {
@@ -27,18 +28,18 @@ void Tokenizer::Impl::encode_part(std::string_view text, bool at_start, std::vec
   }
 }
 
-std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, bool add_special) const {
+std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, const Finders& finders) const {
   require_utf8(text, "");
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 8);
-  for (const TokenOrText& part : in_text.split(text)) {
+  for (const TokenOrText& part : finders.in_text.split(text)) {
     if (part.id) {
       ids.push_back(*part.id);
     } else {
-      encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0, ids);
+      encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0, finders, ids);
     }
   }
-  return add_special ? post_processor.apply(std::move(ids)) : ids;
+  return ids;
 }
 
 void Tokenizer::Impl::check_id(int32_t id) const {
@@ -61,7 +62,12 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& where) {
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
-  return impl_->encode(text, add_special);
+  std::vector<int32_t> ids = impl_->encode(text, impl_->all_added);
+  return add_special ? impl_->post_processor.apply(std::move(ids)) : ids;
+}
+
+std::vector<int32_t> Tokenizer::encode_plain(std::string_view text) const {
+  return impl_->encode(text, impl_->plain_added);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {

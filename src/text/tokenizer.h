@@ -27,6 +27,10 @@ class Tokenizer {
   // Safe to call from several threads.
   std::vector<int32_t> encode(std::string_view text, bool add_special = false) const;
 
+  // The same, but special tokens written in the text are text like any other: for what users say in a conversation,
+  // which must not be able to open another role or to end it.
+  std::vector<int32_t> encode_plain(std::string_view text) const;
+
   // Ids to text; byte sequences that are not UTF-8 become U+FFFD. InputError for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 

@@ -20,8 +20,12 @@ struct Tokenizer::Impl {
   std::string hash;
 
   std::vector<AddedToken> added;
-  AddedTokenFinder in_text;        // added tokens searched for in the text as given
-  AddedTokenFinder in_normalized;  // and in normalized text
+  struct Finders {
+    AddedTokenFinder in_text;        // added tokens searched for in the text as given
+    AddedTokenFinder in_normalized;  // and in normalized text
+  };
+  Finders all_added;
+  Finders plain_added;  // without the special ones
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   std::unique_ptr<const Model> model;
@@ -33,8 +37,8 @@ struct Tokenizer::Impl {
   std::vector<std::string> decoding;  // what the decoder gets: normalized added tokens in their normalized form
   std::vector<bool> special;          // left out by decode with skip_special
 
-  std::vector<int32_t> encode(std::string_view text, bool add_special) const;
-  void encode_part(std::string_view text, bool at_start, std::vector<int32_t>& ids) const;
+  std::vector<int32_t> encode(std::string_view text, const Finders& finders) const;
+  void encode_part(std::string_view text, bool at_start, const Finders& finders, std::vector<int32_t>& ids) const;
   void encode_words(std::string_view text, bool at_start, std::vector<int32_t>& ids) const;
   // InputError for an id without a token.
   void check_id(int32_t id) const;

@@ -53,7 +53,22 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& node, const Model& mod
   return added;
 }
 
-// Fills the tables by id and the two finders.
+// `with_special`: special tokens are searched for as well.
+Tokenizer::Impl::Finders make_finders(const Tokenizer::Impl& parts, bool with_special) {
+  std::vector<AddedTokenFinder::Entry> in_text, in_normalized;
+  for (const AddedToken& token : parts.added) {
+    if (token.special && !with_special) continue;
+    const std::string& normalized = parts.decoding[static_cast<size_t>(token.id)];
+    if (!token.normalized) {
+      in_text.push_back({token.content, &token});
+    } else if (!normalized.empty()) {
+      in_normalized.push_back({normalized, &token});
+    }
+  }
+  return {AddedTokenFinder(std::move(in_text)), AddedTokenFinder(std::move(in_normalized))};
+}
+
+// Fills the tables by id and the finders.
 void place_added_tokens(Tokenizer::Impl& parts) {
   parts.tokens = parts.model->tokens();
   for (const AddedToken& token : parts.added) {
@@ -62,20 +77,13 @@ void place_added_tokens(Tokenizer::Impl& parts) {
     parts.tokens[id] = token.content;
   }
   parts.decoding = parts.tokens;
-  std::vector<AddedTokenFinder::Entry> in_text, in_normalized;
   std::set<std::string> special;
   for (const AddedToken& token : parts.added) {
     if (token.special) special.insert(token.content);
-    if (!token.normalized) {
-      in_text.push_back({token.content, &token});
-      continue;
-    }
-    std::string normalized = parts.normalizer.apply(token.content);
-    parts.decoding[static_cast<size_t>(token.id)] = normalized;
-    if (!normalized.empty()) in_normalized.push_back({normalized, &token});
+    if (token.normalized) parts.decoding[static_cast<size_t>(token.id)] = parts.normalizer.apply(token.content);
   }
-  parts.in_text = AddedTokenFinder(std::move(in_text));
-  parts.in_normalized = AddedTokenFinder(std::move(in_normalized));
+  parts.all_added = make_finders(parts, true);
+  parts.plain_added = make_finders(parts, false);
   for (const std::string& token : parts.decoding) parts.special.push_back(special.contains(token));
 }
 
