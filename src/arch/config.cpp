@@ -55,6 +55,9 @@ void ModelConfig::validate(const std::string& where) const {
   positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
   if (arch == Arch::double_decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
   require(max_blocks >= 3 && max_blocks <= kMost, where, "max_blocks", max_blocks, fmt::format("3..{}", kMost));
+  PromptLengths::parse(prompt_lengths, where);
+  require(boundaries.kind != BoundaryKind::prompt_style || !prompt_lengths.empty(), where, "prompt_lengths", "none",
+          "lengths of prompts for boundaries = prompt_style to draw from");
   require(mup_base_dim >= 0, where, "mup_base_dim", mup_base_dim, "0 (no muP) or more");
   require(mup_base_head_dim >= 0, where, "mup_base_head_dim", mup_base_head_dim, "0 or more");
   require(rope_base > 1 && std::isfinite(rope_base), where, "rope_base", rope_base, "more than 1");
@@ -87,12 +90,18 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add("output_norm_eps", config.output_norm_eps, "eps of the LayerNorms after the encoder and the last layer");
   fields.add_enum<MemoryKv>(
       "memory_kv", config.memory_kv,
-      {{"per_layer_shared", MemoryKv::per_layer_shared}, {"per_layer", MemoryKv::per_layer}},
-      "key/value projection of the encoder's output: shared with the layer's own states, or separate");
+      {{"per_layer_shared", MemoryKv::per_layer_shared},
+       {"per_layer", MemoryKv::per_layer},
+       {"one_for_all", MemoryKv::one_for_all}},
+      "key/value projection of the encoder's output: the layer's own one, a second one per layer, or one for all");
   fields.add("logit_biases", config.logit_biases, "gate between own block and encoder instead of one softmax");
-  fields.add_enum<Boundaries>("boundaries", config.boundaries, {{"random_uniform", Boundaries::random_uniform}},
-                              "where blocks open in training");
-  fields.add("max_blocks", config.max_blocks, "boundaries = random_uniform: most blocks of a row");
+  fields.add_form("boundaries",
+                  {.form = BoundaryStrategy::forms(),
+                   .text = [&config] { return config.boundaries.text(); },
+                   .assign = [&config](std::string_view text) { return config.boundaries.parse(text); }},
+                  "where blocks open in training");
+  fields.add("max_blocks", config.max_blocks, "boundaries = random_uniform, logspace: most blocks of a row");
+  fields.add("prompt_lengths", config.prompt_lengths, "boundaries = prompt_style: lengths to draw from, LENGTH:COUNT");
   fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
   fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
 }

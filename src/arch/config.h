@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "arch/boundaries.h"
 #include "base/fields.h"
 #include "kernels/rope.h"
 #include "ops/gelu.h"
@@ -16,11 +18,7 @@ enum class Arch { decoder, double_decoder };
 enum class MemoryKv {
   per_layer_shared,  // one projection per layer, for its own states and the encoder's output (the paper's default)
   per_layer,         // two projections per layer
-};
-
-// Where blocks open in training rows.
-enum class Boundaries {
-  random_uniform,  // 2..max_blocks-1 boundaries, uniform without replacement in [2, L-2]
+  one_for_all,  // one for all layers, beside each layer's projection of its own states: a cache of one layer's size
 };
 
 struct ModelConfig {
@@ -41,10 +39,11 @@ struct ModelConfig {
   double output_norm_eps = 1e-5;             // of the LayerNorms after the encoder and before the output
   MemoryKv memory_kv = MemoryKv::per_layer_shared;
   bool logit_biases = false;
-  Boundaries boundaries = Boundaries::random_uniform;
+  BoundaryStrategy boundaries;  // where blocks open in training rows
   int64_t max_blocks = 8;
-  int64_t mup_base_dim = 0;       // 0: no muP
-  int64_t mup_base_head_dim = 0;  // 0: attention scores are scaled by 1 / sqrt(head_dim)
+  std::vector<std::string> prompt_lengths;  // what boundaries = prompt_style draws from: "LENGTH" or "LENGTH:COUNT"
+  int64_t mup_base_dim = 0;                 // 0: no muP
+  int64_t mup_base_head_dim = 0;            // 0: attention scores are scaled by 1 / sqrt(head_dim)
 
   int64_t kv_heads() const { return n_kv_heads ? n_kv_heads : n_heads; }
   int64_t head_size() const { return head_dim ? head_dim : dim / n_heads; }

@@ -144,7 +144,7 @@ void check_boundaries(std::span<const int32_t> boundaries, int64_t length) {
 
 class DoubleDecoderState final : public State {
  public:
-  std::deque<KeyValueCache> memory;  // per decoder layer: keys and values of the encoder's output
+  std::deque<KeyValueCache> memory;  // per projection: keys and values of the encoder's output
   std::deque<KeyValueCache> own;     // per decoder layer: of the block being written
   int64_t next_position = 0;
   std::vector<int32_t> ids;        // of the call in progress
@@ -163,6 +163,7 @@ class DoubleDecoderState final : public State {
 
 DoubleDecoder::DoubleDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients)
     : Model(config),
+      boundary_rule_{config.boundaries, config.max_blocks, PromptLengths::parse(config.prompt_lengths, "model")},
       embedding_(parameters().add("embedding.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
                                   Initial::xavier_uniform)),
       encoder_norm_weight_(parameters().add("encoder_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
@@ -177,12 +178,31 @@ DoubleDecoder::DoubleDecoder(const ModelConfig& config, const Precision& precisi
     decoder_.emplace_back(parameters(), fmt::format("decoder_layers.{}", i), shape, config.memory_kv,
                           config.logit_biases);
   }
+  if (config.memory_kv == MemoryKv::one_for_all) {
+    memory_kv_ = &parameters().add("memory_kv.weight", {2 * shape.kv_dim(), shape.dim}, MupGroup::matrix,
+                                   Initial::xavier_uniform);
+  }
   parameters().allocate(precision, gradients);
   rotary_.build(config.max_seq_len, config.head_size(), config.rope_base, config.rope_pairs, precision.residual);
 }
 
 void DoubleDecoder::prepare(Batch& batch, Rng& rng) const {
-  batch.boundaries = draw_boundaries(config().boundaries, batch.length, config().max_blocks, rng);
+  batch.boundaries = draw_boundaries(boundary_rule_, batch.length, rng);
+}
+
+std::vector<Var> DoubleDecoder::project(Tape& tape, Var memory, std::span<const int32_t> positions) const {
+  std::vector<Var> projected;
+  if (!memory_kv_) {
+    for (const JointAttentionLayer& layer : decoder_) {
+      projected.push_back(layer.project_memory(tape, memory, positions, rotary_.table()));
+    }
+    return projected;
+  }
+  // Attention overwrites the gradient of its keys and values, so every layer gets a handle of its own.
+  Var shared = ops::linear(tape, memory, memory_kv_->weight(), /*shared_grad=*/true);
+  ops::rope_in_place(tape, shared, decoder_.front().memory_heads(shared).k.columns, positions, rotary_.table());
+  for (size_t i = 0; i < decoder_.size(); ++i) projected.push_back(ops::fork(tape, shared));
+  return projected;
 }
 
 Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions) {
@@ -204,12 +224,12 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
   plan_double_causal(plans_, batch.rows, batch.length, batch.boundaries, config().logit_biases);
   Var memory = encode(tape, batch.ids, batch.positions);
   JointAttentionLayer::Pass pass{batch.positions, &rotary_.table(), &plans_};
+  std::vector<Var> projected = project(tape, memory, batch.positions);
   Var x = ops::embedding(tape, embedding_.table(), batch.ids);
   for (size_t i = 0; i < decoder_.size(); ++i) {
     const JointAttentionLayer& layer = decoder_[i];
-    Var projected = layer.project_memory(tape, memory, batch.positions, rotary_.table());
     auto report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
-    x = layer.forward(tape, x, layer.memory_heads(projected), pass, nullptr, report);
+    x = layer.forward(tape, x, layer.memory_heads(projected[i]), pass, nullptr, report);
     seen(fmt::format("hidden.dec.{}", i), x);
   }
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
@@ -221,7 +241,9 @@ std::unique_ptr<State> DoubleDecoder::new_state(int64_t capacity) const {
   auto state = std::make_unique<DoubleDecoderState>();
   for (size_t i = 0; i < decoder_.size(); ++i) {
     DType type = parameters().precision().activation;
-    state->memory.emplace_back(type, capacity, config().kv_heads(), config().head_size());
+    if (i < memory_count()) {
+      state->memory.emplace_back(type, capacity, config().kv_heads(), config().head_size());
+    }
     state->own.emplace_back(type, capacity, config().kv_heads(), config().head_size());
   }
   return state;
@@ -235,9 +257,9 @@ void DoubleDecoder::prefill(Tape& tape, State& state_base, std::span<const int32
   consecutive_positions(state.positions, 0, ids.size());
   nn::plan_causal(encoder_plan_, 1, static_cast<int64_t>(ids.size()));
   Var memory = encode(tape, state.ids, state.positions);
-  for (size_t i = 0; i < decoder_.size(); ++i) {
-    Var projected = decoder_[i].project_memory(tape, memory, state.positions, rotary_.table());
-    ops::KeyValueHeads heads = decoder_[i].memory_heads(projected);
+  std::vector<Var> projected = project(tape, memory, state.positions);
+  for (size_t i = 0; i < memory_count(); ++i) {
+    ops::KeyValueHeads heads = decoder_[i].memory_heads(projected[i]);
     state.memory[i].append(heads.k.value(), heads.v.value());
   }
   state.next_position = static_cast<int64_t>(ids.size());
@@ -256,7 +278,8 @@ void DoubleDecoder::decode(Tape& tape, State& state_base, int32_t id, std::span<
   JointAttentionLayer::Pass pass{state.positions, &rotary_.table(), &plans_};
   Var x = ops::embedding(tape, embedding_.table(), state.ids);
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    x = decoder_[i].forward(tape, x, nn::cached_heads(tape, state.memory[i]), pass, &state.own[i], {});
+    ops::KeyValueHeads memory = nn::cached_heads(tape, state.memory[memory_kv_ ? 0 : i]);
+    x = decoder_[i].forward(tape, x, memory, pass, &state.own[i], {});
   }
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
   logits_of(tape, x, logits);
@@ -272,12 +295,14 @@ Costs DoubleDecoder::costs() const {
   // Whatever the blocks are, a query at position t sees t + 1 keys in all.
   double attention = layer.attention_per_key * context / 2;
   Costs costs;
-  costs.flops_per_training_token = 3 * (encoder * (layer.matrices + attention) +
-                                        decoder * (layer.matrices + layer.kv_projection + attention) + head);
+  auto projections = static_cast<double>(memory_count());
+  costs.flops_per_training_token =
+      3 * (encoder * (layer.matrices + attention) + decoder * (layer.matrices + attention) +
+           projections * layer.kv_projection + head);
   costs.flops_per_generated_token = decoder * (layer.matrices + layer.attention_per_key * context) + head;
   double per_layer = layer.cache_bytes(parameters().precision());
-  costs.cache_bytes_per_token = decoder * per_layer;
-  costs.cache_bytes_with_encoder = (encoder + decoder) * per_layer;
+  costs.cache_bytes_per_token = projections * per_layer;
+  costs.cache_bytes_with_encoder = (encoder + projections) * per_layer;
   costs.cache_bytes_at_rest = static_cast<double>(c.dim * dtype_bytes(parameters().precision().activation));
   return costs;
 }

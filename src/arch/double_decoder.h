@@ -4,6 +4,7 @@
 
 #include <deque>
 
+#include "arch/boundaries.h"
 #include "arch/model.h"
 #include "nn/layers.h"
 #include "ops/lse_gate.h"
@@ -29,7 +30,8 @@ class JointAttentionLayer {
     const Plans* plans = nullptr;
   };
 
-  // Keys and values of the encoder's output [Tm, dim] at `positions`: [Tm, 2 * kv_dim], keys turned.
+  // Keys and values of the encoder's output [Tm, dim] at `positions`: [Tm, 2 * kv_dim], keys turned. Not with
+  // MemoryKv::one_for_all, where the model projects for all layers.
   Var project_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const ops::RopeTable& rope) const;
   ops::KeyValueHeads memory_heads(Var projected) const;
 
@@ -68,13 +70,20 @@ class DoubleDecoder final : public Model {
   const Parameter& output_table() const override { return embedding_; }
 
  private:
+  // Keys and values of the encoder's output for each decoder layer. With one projection for all layers there is one
+  // element, and a training pass gives every layer a handle of its own on it (see memory_of).
+  std::vector<Var> project(Tape& tape, Var memory, std::span<const int32_t> positions) const;
+  // Number of different projections: of caches of memory.
+  size_t memory_count() const { return memory_kv_ ? 1 : decoder_.size(); }
   // The encoder's output after its norm, [T, dim]; encoder_plan_ says what a token sees.
   Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions);
 
+  BoundaryRule boundary_rule_;
   Parameter& embedding_;  // [V, dim]: both inputs and the output projection
   std::deque<nn::SelfAttentionLayer> encoder_;
   Parameter& encoder_norm_weight_;
   Parameter& encoder_norm_bias_;
+  Parameter* memory_kv_ = nullptr;  // [2 * kv_dim, dim] for all layers; null: every layer projects memory itself
   std::deque<JointAttentionLayer> decoder_;
   Parameter& output_norm_weight_;
   Parameter& output_norm_bias_;

@@ -59,6 +59,9 @@ void FieldList::add(std::string name, std::string& member, std::string help) {
 void FieldList::add(std::string name, std::vector<std::string>& member, std::string help) {
   add_member(std::move(name), &member, std::move(help));
 }
+void FieldList::add_form(std::string name, TextForm member, std::string help) {
+  add_member(std::move(name), std::move(member), std::move(help));
+}
 
 void FieldList::group(const std::string& name, const std::function<void(FieldList&)>& fill) {
   std::string outer = prefix_;
@@ -141,6 +144,8 @@ Json FieldList::value_of(const Field& field) {
           size_t index = member.index();
           if (index < member.choices.size()) return member.choices[index];
           throw LogicError({.what = "value without a name", .where = "field '" + field.name + "'"});
+        } else if constexpr (std::is_same_v<std::decay_t<decltype(member)>, TextForm>) {
+          return member.text();
         } else {
           return *member;
         }
@@ -155,6 +160,7 @@ std::string FieldList::type_of(const Field& field) {
     case 2: return "number";
     case 3: return "text";
     case 4: return "list of texts";
+    case 5: return std::get<TextForm>(field.member).form;
     default: break;
   }
   const Choice& choice = std::get<Choice>(field.member);
@@ -186,6 +192,8 @@ void FieldList::assign(const Field& field, const Json& value, const std::string&
         value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_string(); });
     if (!texts) reject("a list of texts");
     **list = value.get<std::vector<std::string>>();
+  } else if (auto* form = std::get_if<TextForm>(&field.member)) {
+    if (!value.is_string() || !form->assign(value.get<std::string>())) reject(form->form);
   } else {
     const Choice& choice = std::get<Choice>(field.member);
     if (!value.is_string()) reject(type_of(field));

@@ -29,6 +29,15 @@ class FieldList {
   template <class E>
   void add_enum(std::string name, E& member, std::vector<std::pair<std::string, E>> names, std::string help);
 
+  // A member that is written as text of a form of its own ("fixed:16"): `text` gives its canonical form, `assign` takes
+  // one and says whether it could be read. `form` tells users what may be written.
+  struct TextForm {
+    std::string form;
+    std::function<std::string()> text;
+    std::function<bool(std::string_view text)> assign;
+  };
+  void add_form(std::string name, TextForm member, std::string help);
+
   // Fields added by `fill` are named "name.field".
   void group(const std::string& name, const std::function<void(FieldList&)>& fill);
 
@@ -72,7 +81,7 @@ class FieldList {
     std::function<size_t()> index;             // of the canonical name of the current value
     std::function<void(size_t index)> assign;  // any accepted name
   };
-  using Member = std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, Choice>;
+  using Member = std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, TextForm, Choice>;
   struct Field {
     std::string name;
     std::string help;

@@ -98,5 +98,21 @@ TEST(Costs, SeparateProjectionsCostParametersButNoCache) {
   EXPECT_EQ(a->costs().flops_per_training_token, b->costs().flops_per_training_token);
 }
 
+TEST(Costs, OneProjectionForAllLayersCachesOneLayer) {
+  ModelConfig shared = small_config(Arch::double_decoder), one = shared;
+  one.memory_kv = MemoryKv::one_for_all;
+  auto a = make_model(shared, Precision::float32(), ParameterStore::Gradients::none, "test");
+  auto b = make_model(one, Precision::float32(), ParameterStore::Gradients::none, "test");
+  EXPECT_EQ(b->parameters().elements() - a->parameters().elements(), 2 * 32 * 32);
+  EXPECT_EQ(b->costs().cache_bytes_per_token * 2, a->costs().cache_bytes_per_token);  // of two decoder layers
+  EXPECT_EQ(a->costs().flops_per_training_token - b->costs().flops_per_training_token, 3 * 2 * 32 * 2 * 32);
+  std::unique_ptr<State> state = b->new_state(8);
+  Context ctx(1);
+  Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
+  std::vector<int32_t> ids{1, 2, 3, 4, 5};
+  b->prefill(tape, *state, ids);
+  EXPECT_EQ(static_cast<double>(state->bytes()), 5 * b->costs().cache_bytes_per_token);
+}
+
 }  // namespace
 }  // namespace tandem::test

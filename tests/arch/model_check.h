@@ -50,6 +50,14 @@ inline std::vector<NamedConfig> small_configs() {
     c.mup_base_dim = 16;
     c.mup_base_head_dim = 4;
   });
+  add("double_decoder_one_for_all", Arch::double_decoder, [](ModelConfig& c) {
+    c.memory_kv = MemoryKv::one_for_all;
+    c.n_kv_heads = 2;
+  });
+  add("double_decoder_one_for_all_gated", Arch::double_decoder, [](ModelConfig& c) {
+    c.memory_kv = MemoryKv::one_for_all;
+    c.logit_biases = true;
+  });
   add("double_decoder_grouped", Arch::double_decoder, [](ModelConfig& c) {
     c.n_kv_heads = 1;
     c.head_dim = 12;

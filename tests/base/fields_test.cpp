@@ -192,5 +192,35 @@ TEST_F(FieldsTest, FilesAreRead) {
 
 TEST_F(FieldsTest, AddingANameTwiceIsABug) { EXPECT_THROW(fields.add("rooms", house.rooms, ""), LogicError); }
 
+// A member with a text form of its own is read, written and refused like any other.
+TEST(Fields, TextForms) {
+  int64_t every = 3;
+  auto make = [&] {
+    FieldList fields;
+    fields.add_form("when",
+                    {.form = "never|every:N",
+                     .text = [&] { return every ? fmt::format("every:{}", every) : std::string("never"); },
+                     .assign =
+                         [&](std::string_view text) {
+                           if (text != "never" && text != "every:5") return false;
+                           every = text == "never" ? 0 : 5;
+                           return true;
+                         }},
+                    "when it happens");
+    return fields;
+  };
+  FieldList fields = make();
+  EXPECT_EQ(fields.get("when"), "every:3");
+  EXPECT_NE(fields.help().find("never|every:N  when it happens (default: every:3)"), std::string::npos);
+  fields.set_text("when", "never", "test");
+  EXPECT_EQ(fields.to_json()["when"], "never");
+  fields.apply(Json{{"when", "every:5"}}, "test");
+  EXPECT_EQ(every, 5);
+  for (const Json& bad : {Json("every:x"), Json(5), Json(nullptr)}) {
+    EXPECT_THROW(fields.set("when", bad, "test"), InputError) << bad;
+  }
+  EXPECT_EQ(every, 5);
+}
+
 }  // namespace
 }  // namespace tandem
