@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "base/edit_distance.h"
 #include "base/error.h"
@@ -26,6 +27,27 @@ std::string shown(const Json& value) {
                               const std::string& where) {
   throw InputError(
       {.what = "bad value of '" + field + "'", .where = where, .got = std::move(got), .expected = std::move(expected)});
+}
+
+// JSON writes "not a number" and infinities as null; TOML has both.
+bool is_finite_number(const Json& value) { return value.is_number() && std::isfinite(value.get<double>()); }
+
+// Text between commas; nothing for an empty text.
+std::vector<std::string> split_list(std::string_view text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; !text.empty() && begin <= text.size();) {
+    size_t comma = std::min(text.find(',', begin), text.size());
+    parts.emplace_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return parts;
+}
+
+std::optional<double> read_number(std::string_view text) {
+  double value = 0;
+  auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || stop != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
 }
 
 std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
@@ -57,6 +79,9 @@ void FieldList::add(std::string name, std::string& member, std::string help) {
   add_member(std::move(name), &member, std::move(help));
 }
 void FieldList::add(std::string name, std::vector<std::string>& member, std::string help) {
+  add_member(std::move(name), &member, std::move(help));
+}
+void FieldList::add(std::string name, std::vector<double>& member, std::string help) {
   add_member(std::move(name), &member, std::move(help));
 }
 void FieldList::add_form(std::string name, TextForm member, std::string help) {
@@ -160,7 +185,8 @@ std::string FieldList::type_of(const Field& field) {
     case 2: return "number";
     case 3: return "text";
     case 4: return "list of texts";
-    case 5: return std::get<TextForm>(field.member).form;
+    case 5: return "list of numbers";
+    case 6: return std::get<TextForm>(field.member).form;
     default: break;
   }
   const Choice& choice = std::get<Choice>(field.member);
@@ -181,8 +207,7 @@ void FieldList::assign(const Field& field, const Json& value, const std::string&
     if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) reject("an integer below 2^63");
     **integer = value.get<int64_t>();
   } else if (auto* number = std::get_if<double*>(&field.member)) {
-    // JSON writes "not a number" and infinities as null; TOML has both.
-    if (!value.is_number() || !std::isfinite(value.get<double>())) reject("a finite number");
+    if (!is_finite_number(value)) reject("a finite number");
     **number = value.get<double>();
   } else if (auto* text = std::get_if<std::string*>(&field.member)) {
     if (!value.is_string()) reject("text");
@@ -192,6 +217,11 @@ void FieldList::assign(const Field& field, const Json& value, const std::string&
         value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_string(); });
     if (!texts) reject("a list of texts");
     **list = value.get<std::vector<std::string>>();
+  } else if (auto* numbers = std::get_if<std::vector<double>*>(&field.member)) {
+    if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_finite_number)) {
+      reject("a list of finite numbers");
+    }
+    **numbers = value.get<std::vector<double>>();
   } else if (auto* form = std::get_if<TextForm>(&field.member)) {
     if (!value.is_string() || !form->assign(value.get<std::string>())) reject(form->form);
   } else {
@@ -225,18 +255,24 @@ Json FieldList::parse_text(const Field& field, std::string_view text, const std:
     return value;
   }
   if (std::holds_alternative<double*>(field.member)) {
-    double value = 0;
-    auto [stop, error] = std::from_chars(text.data(), end, value);
-    if (error != std::errc() || stop != end || !std::isfinite(value)) reject("a finite number");
-    return value;
+    std::optional<double> value = read_number(text);
+    if (!value) reject("a finite number");
+    return *value;
   }
   if (std::holds_alternative<std::vector<std::string>*>(field.member)) {
     Json list = Json::array();
-    for (size_t begin = 0; !text.empty() && begin <= text.size();) {
-      size_t comma = std::min(text.find(',', begin), text.size());
-      if (comma == begin) reject("texts separated by commas, none of them empty");
-      list.push_back(std::string(text.substr(begin, comma - begin)));
-      begin = comma + 1;
+    for (std::string& part : split_list(text)) {
+      if (part.empty()) reject("texts separated by commas, none of them empty");
+      list.push_back(std::move(part));
+    }
+    return list;
+  }
+  if (std::holds_alternative<std::vector<double>*>(field.member)) {
+    Json list = Json::array();
+    for (const std::string& part : split_list(text)) {
+      std::optional<double> value = read_number(part);
+      if (!value) reject("finite numbers separated by commas");
+      list.push_back(*value);
     }
     return list;
   }

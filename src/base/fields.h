@@ -24,6 +24,7 @@ class FieldList {
   void add(std::string name, double& member, std::string help);
   void add(std::string name, std::string& member, std::string help);
   void add(std::string name, std::vector<std::string>& member, std::string help);
+  void add(std::string name, std::vector<double>& member, std::string help);
 
   // The first name of a value is the canonical one (written to JSON and help); further names are aliases.
   template <class E>
@@ -81,7 +82,8 @@ class FieldList {
     std::function<size_t()> index;             // of the canonical name of the current value
     std::function<void(size_t index)> assign;  // any accepted name
   };
-  using Member = std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, TextForm, Choice>;
+  using Member = std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, std::vector<double>*,
+                              TextForm, Choice>;
   struct Field {
     std::string name;
     std::string help;

@@ -222,5 +222,31 @@ TEST(Fields, TextForms) {
   EXPECT_EQ(every, 5);
 }
 
+TEST(Fields, ListsOfNumbers) {
+  std::vector<double> weights{1};
+  FieldList fields;
+  fields.add("weights", weights, "how much of each");
+  apply_toml_text(fields, "weights = [3, 0.5, 1e-3]", "x.toml");
+  EXPECT_EQ(weights, (std::vector<double>{3, 0.5, 1e-3}));
+  apply_override(fields, "weights=2,-0.25");
+  EXPECT_EQ(weights, (std::vector<double>{2, -0.25}));
+  EXPECT_NE(fields.help().find("list of numbers"), std::string::npos);
+  weights = {3, 1};
+  apply_toml_text(fields, to_toml(fields), "written.toml");
+  EXPECT_EQ(weights, (std::vector<double>{3, 1}));
+  auto refused = [&](auto action) {
+    EXPECT_THROW(action(), InputError);
+    EXPECT_EQ(weights, (std::vector<double>{3, 1}));
+  };
+  for (const char* text : {"weights = 3", "weights = ['3']", "weights = [1, nan]", "weights = [true]"}) {
+    refused([&] { apply_toml_text(fields, text, "x.toml"); });
+  }
+  for (const char* text : {"weights=1,", "weights=,1", "weights=1,x", "weights=1;2", "weights=inf"}) {
+    refused([&] { apply_override(fields, text); });
+  }
+  apply_override(fields, "weights=");
+  EXPECT_TRUE(weights.empty());
+}
+
 }  // namespace
 }  // namespace tandem
