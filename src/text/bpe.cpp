@@ -96,6 +96,8 @@ BpeModel::BpeModel(std::vector<std::string> tokens, const std::vector<MergeRule>
                    bool bytes)
     : tokens_(std::move(tokens)), options_(options), bytes_(bytes) {
   fill_tables(merges);
+  constexpr std::string_view kSpaceMark = "\u2581";
+  if (may_cut_at(kSpaceMark, merges)) boundary_ = kSpaceMark;
   // A word that its merges turn into one token needs no merging when it is met again.
   whole_words_ = TokenTable(tokens_.size());
   std::vector<int32_t> ids;
@@ -107,6 +109,17 @@ BpeModel::BpeModel(std::vector<std::string> tokens, const std::vector<MergeRule>
     bool whole = ids.size() == 1 && ids[0] == static_cast<int32_t>(id);
     if (whole || options_.ignore_merges) whole_words_.insert(word, static_cast<int32_t>(id));
   }
+}
+
+// No merge may join something else with what begins with the character: then the parts on both sides never meet. The
+// character must be a token, so that no run of unknown characters goes across it, and a whole word must not be a token
+// but by its merges.
+bool BpeModel::may_cut_at(std::string_view character, const std::vector<MergeRule>& merges) const {
+  if (bytes_ || options_.ignore_merges || find(character) < 0) return false;
+  return std::none_of(merges.begin(), merges.end(), [&](const MergeRule& merge) {
+    return tokens_[static_cast<size_t>(merge.right)].starts_with(character) &&
+           !tokens_[static_cast<size_t>(merge.left)].ends_with(character);
+  });
 }
 
 void BpeModel::fill_tables(const std::vector<MergeRule>& merges) {

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "text/model.h"
+#include "text/token_model.h"
 #include "text/token_table.h"
 
 namespace tandem {
@@ -19,7 +19,7 @@ struct BpeOptions {
   bool ignore_merges = false;      // a word that is a token is that token, whatever its merges give
 };
 
-class BpeModel final : public Model {
+class BpeModel final : public TokenModel {
  public:
   struct MergeRule {
     int32_t left, right, result;  // ids; the rank is the position in the list
@@ -34,8 +34,10 @@ class BpeModel final : public Model {
   const std::vector<std::string>& tokens() const override { return tokens_; }
   int32_t token_count() const override { return token_count_; }
   int32_t find(std::string_view token) const override { return by_text_.find(token); }
+  std::string_view boundary() const override { return boundary_; }
 
  private:
+  bool may_cut_at(std::string_view character, const std::vector<MergeRule>& merges) const;
   void fill_tables(const std::vector<MergeRule>& merges);
   void append_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
   bool append_bytes_of(std::string_view character, std::vector<int32_t>& symbols) const;
@@ -46,6 +48,7 @@ class BpeModel final : public Model {
   int32_t token_count_ = 0;
   BpeOptions options_;
   bool bytes_;
+  std::string_view boundary_;
   TokenTable by_text_;
   TokenTable whole_words_;                   // words that end as one token: found without merging
   std::array<int32_t, 256> byte_symbols_{};  // bytes only; -1: unknown
@@ -60,6 +63,6 @@ void merge_by_scanning(std::vector<int32_t>& symbols, size_t begin, const MergeT
 void merge_by_heap(std::vector<int32_t>& symbols, size_t begin, const MergeTable& merges);
 
 // Reads the object of type BPE.
-std::unique_ptr<const Model> read_bpe(const JsonNode& node, bool bytes);
+std::unique_ptr<const TokenModel> read_bpe(const JsonNode& node, bool bytes);
 
 }  // namespace tandem

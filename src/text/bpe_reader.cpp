@@ -77,7 +77,7 @@ void refuse_unsupported(const JsonNode& node) {
 
 }  // namespace
 
-std::unique_ptr<const Model> read_bpe(const JsonNode& node, bool bytes) {
+std::unique_ptr<const TokenModel> read_bpe(const JsonNode& node, bool bytes) {
   refuse_unsupported(node);
   std::vector<std::string> tokens = read_vocabulary(node.at("vocab"));
   TokenTable vocabulary(tokens.size());
@@ -98,7 +98,7 @@ std::unique_ptr<const Model> read_bpe(const JsonNode& node, bool bytes) {
   return std::make_unique<BpeModel>(std::move(tokens), merges, options, bytes);
 }
 
-std::unique_ptr<const Model> read_model(const JsonNode& node, bool bytes) {
+std::unique_ptr<const TokenModel> read_model(const JsonNode& node, bool bytes) {
   const std::string& type = node.at("type").string();
   if (type == "BPE") return read_bpe(node, bytes);
   if (type == "Unigram") return read_unigram(node, bytes);

@@ -154,7 +154,10 @@ class ReplaceStage final : public TokenStage {
   explicit ReplaceStage(const Decoder::Replace& step) : step_(step) {}
 
  private:
-  void whole_token(std::string_view text) override { token(replace_all(text, step_.pattern, step_.content)); }
+  void whole_token(std::string_view text) override {
+    token(step_.literal.empty() ? replace_all(text, step_.pattern, step_.content)
+                                : replace_literal(text, step_.literal, step_.content));
+  }
   const Decoder::Replace& step_;
 };
 

@@ -44,7 +44,8 @@ void Decoder::add(const JsonNode& node) {
   } else if (type == "Fuse") {
     steps_.push_back(Fuse{});
   } else if (type == "Replace") {
-    steps_.push_back(Replace{read_pattern(node.at("pattern")), node.at("content").string()});
+    JsonNode pattern = node.at("pattern");
+    steps_.push_back(Replace{read_pattern(pattern), node.at("content").string(), read_literal(pattern)});
   } else if (type == "Strip") {
     steps_.push_back(
         Strip{read_character(node.at("content")), read_count(node.at("start")), read_count(node.at("stop"))});

@@ -24,6 +24,7 @@ class Decoder {
   struct Replace {
     Regex pattern;
     std::string content;
+    std::string literal;  // as in a normalizer
   };
   struct Strip {
     std::string content;  // one character

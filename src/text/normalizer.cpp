@@ -83,6 +83,20 @@ std::string replace_all(std::string_view text, const Regex& pattern, std::string
   return out;
 }
 
+std::string replace_literal(std::string_view text, std::string_view literal, std::string_view content) {
+  std::string out;
+  out.reserve(text.size() + text.size() / 4);
+  for (size_t at = 0;;) {
+    size_t found = text.find(literal, at);
+    out += text.substr(at, found - at);
+    if (found == std::string_view::npos) return out;
+    out += content;
+    at = found + literal.size();
+  }
+}
+
+std::string read_literal(const JsonNode& node) { return node.string_or("String", ""); }
+
 Regex read_pattern(const JsonNode& node) {
   if (node.has("String")) return {escape_regex(node.at("String").string()), node.where()};
   if (node.has("Regex")) return {node.at("Regex").string(), node.where()};
@@ -137,6 +151,7 @@ std::string Normalizer::run(const ByteCharacters&, std::string text) { return By
 std::string Normalizer::run(const Prepend& step, std::string text) { return text.empty() ? text : step.text + text; }
 
 std::string Normalizer::run(const Replace& step, std::string text) {
+  if (!step.literal.empty()) return replace_literal(text, step.literal, step.content);
   return replace_all(text, step.pattern, step.content);
 }
 
@@ -191,7 +206,8 @@ void Normalizer::add(const JsonNode& node) {
   } else if (type == "Prepend") {
     steps_.push_back(Prepend{node.at("prepend").string()});
   } else if (type == "Replace") {
-    steps_.push_back(Replace{read_pattern(node.at("pattern")), node.at("content").string()});
+    steps_.push_back(
+        Replace{read_pattern(node.at("pattern")), node.at("content").string(), read_literal(node.at("pattern"))});
   } else if (type == "Precompiled") {
     steps_.push_back(CharacterMap::read(node.at("precompiled_charsmap")));
   } else {

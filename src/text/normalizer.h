@@ -40,6 +40,7 @@ class Normalizer {
   struct Replace {
     Regex pattern;
     std::string content;
+    std::string literal;  // when the pattern is a text: found without the regular expression
   };
   using Step =
       std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace, CharacterMap>;
@@ -65,7 +66,13 @@ std::string unicode_normal_form(std::string_view text, bool compose, bool compat
 // "pattern" of a Replace or Split: {"String": s} or {"Regex": r}; a string becomes a regular expression.
 Regex read_pattern(const JsonNode& node);
 
+// The text of a pattern {"String": s}; empty for a regular expression.
+std::string read_literal(const JsonNode& node);
+
 // Every match of the pattern replaced.
 std::string replace_all(std::string_view text, const Regex& pattern, std::string_view content);
+
+// Every occurrence of `literal` (not empty) replaced, from left to right.
+std::string replace_literal(std::string_view text, std::string_view literal, std::string_view content);
 
 }  // namespace tandem

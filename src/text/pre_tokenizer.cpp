@@ -1,5 +1,6 @@
 #include "text/pre_tokenizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -156,6 +157,13 @@ PreTokenizer PreTokenizer::read(const JsonNode& node) {
     pre_tokenizer.ends_in_bytes_ = true;
   }
   return pre_tokenizer;
+}
+
+bool PreTokenizer::asks_for_start() const {
+  return std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    const Metaspace* meta = std::get_if<Metaspace>(&step);
+    return meta != nullptr && meta->prepend == Metaspace::Prepend::first;
+  });
 }
 
 void PreTokenizer::add_split(std::string_view pattern, SplitBehavior behavior, bool invert, const JsonNode& node) {

@@ -28,6 +28,9 @@ class PreTokenizer {
   // words are the raw bytes, and the model does as if it had been done.
   bool ends_in_bytes() const { return ends_in_bytes_; }
 
+  // Whether `at_start` makes a difference to split().
+  bool asks_for_start() const;
+
   // Calls visit for every word (never an empty one), in order. `at_start`: the text stands at the very beginning of
   // what the user gave. `text` is valid UTF-8.
   void split(std::string_view text, bool at_start, const Visit& visit) const { run(0, text, at_start, visit); }

@@ -10,6 +10,28 @@
 
 namespace tandem {
 
+inline uint64_t mix_hash(uint64_t h, uint64_t word) {
+  h = (h ^ word) * 0x9E3779B97F4A7C15u;
+  return h ^ h >> 29;
+}
+
+// For tables in memory: fast, and not the same in every version.
+inline uint64_t hash_bytes(std::string_view key) {
+  uint64_t h = key.size();
+  size_t at = 0;
+  for (; at + 8 <= key.size(); at += 8) {
+    uint64_t word;
+    std::memcpy(&word, key.data() + at, 8);
+    h = mix_hash(h, word);
+  }
+  uint64_t rest = 0;
+  for (int shift = 0; at < key.size(); ++at, shift += 8) {
+    rest |= uint64_t{static_cast<unsigned char>(key[at])} << shift;
+  }
+  h = mix_hash(h, rest);
+  return h ^ h >> 32;
+}
+
 // Any bytes to a non-negative id.
 class TokenTable {
  public:
@@ -18,14 +40,15 @@ class TokenTable {
 
   // Not already present, and at most as many as promised. The bytes are not copied.
   void insert(std::string_view key, int32_t id) {
-    uint64_t h = hash(key);
+    uint64_t h = hash_bytes(key);
     size_t at = h & mask();
     while (slots_[at].id >= 0) at = (at + 1) & mask();
     slots_[at] = {key.data(), static_cast<uint32_t>(key.size()), static_cast<uint32_t>(h >> 32), id};
   }
   // -1 when the key is not there.
-  int32_t find(std::string_view key) const {
-    uint64_t h = hash(key);
+  int32_t find(std::string_view key) const { return find(key, hash_bytes(key)); }
+  // With the key's hash_bytes.
+  int32_t find(std::string_view key, uint64_t h) const {
     for (size_t at = h & mask();; at = (at + 1) & mask()) {
       const Slot& slot = slots_[at];
       if (slot.id < 0) return -1;
@@ -45,26 +68,6 @@ class TokenTable {
   };
 
   size_t mask() const { return slots_.size() - 1; }
-  static uint64_t mix(uint64_t h, uint64_t word) {
-    h = (h ^ word) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
-  }
-  static uint64_t hash(std::string_view key) {
-    uint64_t h = key.size();
-    size_t at = 0;
-    for (; at + 8 <= key.size(); at += 8) {
-      uint64_t word;
-      std::memcpy(&word, key.data() + at, 8);
-      h = mix(h, word);
-    }
-    uint64_t rest = 0;
-    for (int shift = 0; at < key.size(); ++at, shift += 8) {
-      rest |= uint64_t{static_cast<unsigned char>(key[at])} << shift;
-    }
-    h = mix(h, rest);
-    return h ^ h >> 32;
-  }
-
   std::vector<Slot> slots_;
 };
 

@@ -1,45 +1,94 @@
 #include "text/tokenizer.h"
 
+#include <algorithm>
+#include <span>
+
 #include "base/error.h"
 #include "base/file.h"
+#include "text/token_table.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
 namespace tandem {
 
-void Tokenizer::Impl::encode_words(std::string_view text, bool at_start, std::vector<int32_t>& ids) const {
-  pre_tokenizer.split(text, at_start, [&](std::string_view word) { model->encode_word(word, ids); });
-}
+namespace {
 
-void Tokenizer::Impl::encode_part(std::string_view text, bool at_start, const Finders& finders,
-                                  std::vector<int32_t>& ids) const {
-  std::string normalized;
-  if (!normalizer.empty()) {
-    normalized = normalizer.apply(text, &at_start);
-    text = normalized;
+// One text on its way to ids.
+class Encoding {
+ public:
+  Encoding(const Tokenizer::Impl& parts, const Tokenizer::Impl::Finders& finders, WordCache* cache)
+      : parts_(parts), finders_(finders), cache_(cache), boundary_(parts.model->boundary()) {}
+
+  std::vector<int32_t> run(std::string_view text) {
+    require_utf8(text, "");
+    ids_.reserve(text.size() / 4 + 8);
+    for (const TokenOrText& part : finders_.in_text.split(text)) {
+      if (part.id) {
+        ids_.push_back(*part.id);
+      } else {
+        encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0);
+      }
+    }
+    return std::move(ids_);
   }
-  if (finders.in_normalized.empty()) return encode_words(text, at_start, ids);
-  for (const TokenOrText& part : finders.in_normalized.split(text)) {
-    if (part.id) {
-      ids.push_back(*part.id);
-    } else {
-      encode_words(text.substr(part.begin, part.end - part.begin), at_start && part.begin == 0, ids);
+
+ private:
+  void encode_part(std::string_view text, bool at_start) {
+    std::string normalized;
+    if (!parts_.normalizer.empty()) {
+      normalized = parts_.normalizer.apply(text, parts_.pre_tokenizer.asks_for_start() ? &at_start : nullptr);
+      text = normalized;
+    }
+    if (finders_.in_normalized.empty()) return encode_words(text, at_start);
+    for (const TokenOrText& part : finders_.in_normalized.split(text)) {
+      if (part.id) {
+        ids_.push_back(*part.id);
+      } else {
+        encode_words(text.substr(part.begin, part.end - part.begin), at_start && part.begin == 0);
+      }
     }
   }
-}
 
-std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, const Finders& finders) const {
-  require_utf8(text, "");
-  std::vector<int32_t> ids;
-  ids.reserve(text.size() / 4 + 8);
-  for (const TokenOrText& part : finders.in_text.split(text)) {
-    if (part.id) {
-      ids.push_back(*part.id);
+  void encode_words(std::string_view text, bool at_start) {
+    if (boundary_.empty()) {
+      parts_.pre_tokenizer.split(text, at_start, [&](std::string_view word) { encode_word(word); });
     } else {
-      encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0, finders, ids);
+      parts_.pre_tokenizer.split(text, at_start, [&](std::string_view word) { cut_and_encode(word); });
     }
   }
-  return ids;
+
+  // Cuts where the model says that it makes no difference.
+  void cut_and_encode(std::string_view word) {
+    size_t begin = 0;
+    for (size_t at = 0; at < word.size();) {
+      size_t behind = at;
+      while (word.substr(behind).starts_with(boundary_)) behind += boundary_.size();
+      size_t end = std::min(word.find(boundary_, behind), word.size());
+      encode_word(word.substr(begin, end - begin));
+      begin = at = end;
+    }
+  }
+
+  void encode_word(std::string_view word) {
+    if (cache_ == nullptr || word.size() > WordCache::kMostBytes) return parts_.model->encode_word(word, ids_);
+    uint64_t hash = hash_bytes(word);
+    if (cache_->append(word, hash, ids_)) return;
+    size_t before = ids_.size();
+    parts_.model->encode_word(word, ids_);
+    cache_->remember(word, hash, std::span(ids_).subspan(before));
+  }
+
+  const Tokenizer::Impl& parts_;
+  const Tokenizer::Impl::Finders& finders_;
+  WordCache* cache_;
+  std::string_view boundary_;
+  std::vector<int32_t> ids_;
+};
+
+}  // namespace
+
+std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, const Finders& finders, WordCache* cache) const {
+  return Encoding(*this, finders, cache).run(text);
 }
 
 void Tokenizer::Impl::check_id(int32_t id) const {
@@ -62,12 +111,17 @@ Tokenizer Tokenizer::parse(std::string_view json, const std::string& where) {
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
-  std::vector<int32_t> ids = impl_->encode(text, impl_->all_added);
+  std::vector<int32_t> ids = impl_->encode(text, impl_->all_added, nullptr);
+  return add_special ? impl_->post_processor.apply(std::move(ids)) : ids;
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special, WordCache& cache) const {
+  std::vector<int32_t> ids = impl_->encode(text, impl_->all_added, &cache);
   return add_special ? impl_->post_processor.apply(std::move(ids)) : ids;
 }
 
 std::vector<int32_t> Tokenizer::encode_plain(std::string_view text) const {
-  return impl_->encode(text, impl_->plain_added);
+  return impl_->encode(text, impl_->plain_added, nullptr);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {

@@ -7,11 +7,12 @@
 
 #include "text/added_tokens.h"
 #include "text/decoder.h"
-#include "text/model.h"
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
+#include "text/token_model.h"
 #include "text/tokenizer.h"
+#include "text/word_cache.h"
 
 namespace tandem {
 
@@ -28,7 +29,7 @@ struct Tokenizer::Impl {
   Finders plain_added;  // without the special ones
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::unique_ptr<const Model> model;
+  std::unique_ptr<const TokenModel> model;
   PostProcessor post_processor;
   Decoder decoder;
 
@@ -37,9 +38,8 @@ struct Tokenizer::Impl {
   std::vector<std::string> decoding;  // what the decoder gets: normalized added tokens in their normalized form
   std::vector<bool> special;          // left out by decode with skip_special
 
-  std::vector<int32_t> encode(std::string_view text, const Finders& finders) const;
-  void encode_part(std::string_view text, bool at_start, const Finders& finders, std::vector<int32_t>& ids) const;
-  void encode_words(std::string_view text, bool at_start, std::vector<int32_t>& ids) const;
+  // `cache` may be null.
+  std::vector<int32_t> encode(std::string_view text, const Finders& finders, WordCache* cache) const;
   // InputError for an id without a token.
   void check_id(int32_t id) const;
 };

@@ -28,7 +28,7 @@ AddedToken read_added_token(const JsonNode& node) {
 
 // Tokens that the vocabulary has keep its id; the others are numbered behind it, in the order of the file. The library
 // numbers them so whatever the file says; a file that says otherwise would be read as another one than was meant.
-std::vector<AddedToken> read_added_tokens(const JsonNode& node, const Model& model) {
+std::vector<AddedToken> read_added_tokens(const JsonNode& node, const TokenModel& model) {
   std::vector<AddedToken> added;
   std::set<std::string> seen;
   int64_t next = model.token_count();

@@ -21,11 +21,9 @@ struct TextStep {
 UnigramModel::UnigramModel(std::vector<std::string> tokens, std::vector<double> scores, std::optional<int32_t> unknown,
                            bool byte_fallback)
     : tokens_(std::move(tokens)), scores_(std::move(scores)), unknown_(unknown), byte_fallback_(byte_fallback) {
+  trie_ = DoubleArray(tokens_);
   by_text_ = TokenTable(tokens_.size());
-  for (size_t id = 0; id < tokens_.size(); ++id) {
-    by_text_.insert(tokens_[id], static_cast<int32_t>(id));
-    longest_ = std::max(longest_, tokens_[id].size());
-  }
+  for (size_t id = 0; id < tokens_.size(); ++id) by_text_.insert(tokens_[id], static_cast<int32_t>(id));
   unknown_score_ = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty;
 }
 
@@ -51,15 +49,14 @@ void UnigramModel::encode_word(std::string_view word, std::vector<int32_t>& ids)
     size_t behind = at;
     next_code_point(word, behind);
     bool alone = false;  // the character is a token
-    size_t most = std::min(word.size(), at + longest_);
-    for (size_t end = behind; end <= most;) {
-      int32_t id = find(word.substr(at, end - at));
-      if (id >= 0) {
-        offer(at, end, id, best[at].score + scores_[static_cast<size_t>(id)]);
-        alone |= end == behind;
-      }
-      if (end == word.size()) break;
-      next_code_point(word, end);
+    uint32_t node = DoubleArray::kRoot;
+    for (size_t end = at; end < word.size();) {
+      node = trie_.step(node, static_cast<unsigned char>(word[end++]));
+      if (node == DoubleArray::kNowhere) break;
+      int32_t id = trie_.value(node);
+      if (id < 0) continue;
+      offer(at, end, id, best[at].score + scores_[static_cast<size_t>(id)]);
+      alone |= end == behind;
     }
     if (!alone) {
       if (!unknown_) {
@@ -89,7 +86,7 @@ void UnigramModel::encode_word(std::string_view word, std::vector<int32_t>& ids)
   }
 }
 
-std::unique_ptr<const Model> read_unigram(const JsonNode& node, bool bytes) {
+std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node, bool bytes) {
   if (bytes)
     node.at("type").wrong("a Unigram model over bytes is not supported", "a pre-tokenizer that is not ByteLevel");
   std::vector<std::string> tokens;

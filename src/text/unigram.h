@@ -3,12 +3,13 @@
 
 #include <optional>
 
-#include "text/model.h"
+#include "text/double_array.h"
+#include "text/token_model.h"
 #include "text/token_table.h"
 
 namespace tandem {
 
-class UnigramModel final : public Model {
+class UnigramModel final : public TokenModel {
  public:
   // `scores` are log-probabilities by id. `unknown`: id for characters that no token covers.
   UnigramModel(std::vector<std::string> tokens, std::vector<double> scores, std::optional<int32_t> unknown,
@@ -36,11 +37,11 @@ class UnigramModel final : public Model {
   std::optional<int32_t> unknown_;
   double unknown_score_ = 0;
   bool byte_fallback_;
-  size_t longest_ = 0;  // bytes of the longest token
+  DoubleArray trie_;
   TokenTable by_text_;
 };
 
 // Reads the object of type Unigram.
-std::unique_ptr<const Model> read_unigram(const JsonNode& node, bool bytes);
+std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node, bool bytes);
 
 }  // namespace tandem

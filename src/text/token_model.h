@@ -11,13 +11,17 @@
 
 namespace tandem {
 
-class Model {
+class TokenModel {
  public:
-  virtual ~Model() = default;
+  virtual ~TokenModel() = default;
 
   // Appends the ids of a word. `word` is not empty; it is valid UTF-8, or raw bytes when the pre-tokenizer ends in
   // bytes. Safe to call from several threads.
   virtual void encode_word(std::string_view word, std::vector<int32_t>& ids) const = 0;
+
+  // A character in front of which a word may be cut, unless the one before it is the same, without any change to its
+  // ids; empty when there is none. Short words are encoded faster, and can be remembered.
+  virtual std::string_view boundary() const { return {}; }
 
   // Token text by id, as the file writes it; ids that the file leaves out have empty text.
   virtual const std::vector<std::string>& tokens() const = 0;
@@ -28,6 +32,6 @@ class Model {
 };
 
 // The "model" of a tokenizer.json. `bytes`: words are raw bytes that stand for characters of the byte-level alphabet.
-std::unique_ptr<const Model> read_model(const JsonNode& node, bool bytes);
+std::unique_ptr<const TokenModel> read_model(const JsonNode& node, bool bytes);
 
 }  // namespace tandem
