@@ -8,8 +8,6 @@
 namespace tandem {
 namespace {
 
-uint8_t first_byte(const AddedTokenFinder::Entry& entry) { return static_cast<uint8_t>(entry.text[0]); }
-
 bool is_word_char_at(std::string_view text, size_t at) {
   size_t next = at;
   uint32_t c = next_code_point(text, next);
@@ -47,30 +45,35 @@ size_t whitespace_behind(std::string_view text, size_t end) {
 }  // namespace
 
 AddedTokenFinder::AddedTokenFinder(std::vector<Entry> entries) : entries_(std::move(entries)) {
-  std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-    if (first_byte(a) != first_byte(b)) return first_byte(a) < first_byte(b);
-    return a.text.size() > b.text.size();
-  });
-  size_t next = 0;
-  for (size_t byte = 0; byte < 257; ++byte) {
-    while (next < entries_.size() && first_byte(entries_[next]) < byte) ++next;
-    first_[byte] = next;
+  std::vector<std::string_view> texts;
+  std::vector<int32_t> positions;
+  for (const Entry& entry : entries_) {
+    texts.push_back(entry.text);
+    positions.push_back(static_cast<int32_t>(positions.size()));
   }
+  trie_ = DoubleArray(texts, positions);
 }
 
-const AddedTokenFinder::Entry* AddedTokenFinder::longest_at(std::string_view text) const {
-  uint8_t byte = static_cast<uint8_t>(text[0]);
-  for (size_t i = first_[byte]; i < first_[byte + 1u]; ++i) {
-    if (text.starts_with(entries_[i].text)) return &entries_[i];
+const AddedTokenFinder::Entry* AddedTokenFinder::longest_at(std::string_view text, size_t at) const {
+  const Entry* longest = nullptr;
+  uint32_t node = DoubleArray::kRoot;
+  for (; at < text.size(); ++at) {
+    node = trie_.step(node, static_cast<unsigned char>(text[at]));
+    if (node == DoubleArray::kNowhere) break;
+    if (trie_.value(node) >= 0) longest = &entries_[static_cast<size_t>(trie_.value(node))];
   }
-  return nullptr;
+  return longest;
 }
 
 std::vector<TokenOrText> AddedTokenFinder::split(std::string_view text) const {
   std::vector<TokenOrText> parts;
+  if (entries_.empty()) {
+    if (!text.empty()) parts.push_back({std::nullopt, 0, text.size()});
+    return parts;
+  }
   size_t done = 0;  // may go back when a token that begins with whitespace follows one that swallowed it
   for (size_t at = 0; at < text.size();) {
-    const Entry* entry = longest_at(text.substr(at));
+    const Entry* entry = longest_at(text, at);
     if (entry == nullptr) {
       ++at;
       continue;

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/double_array.h"
+
 namespace tandem {
 
 struct AddedToken {
@@ -43,10 +45,11 @@ class AddedTokenFinder {
   std::vector<TokenOrText> split(std::string_view text) const;
 
  private:
-  const Entry* longest_at(std::string_view text) const;
+  // The longest entry that begins at `at`; nullptr when none does.
+  const Entry* longest_at(std::string_view text, size_t at) const;
 
-  std::vector<Entry> entries_;  // sorted by first byte, then longest first
-  size_t first_[257] = {};      // entries whose text begins with byte b: first_[b] .. first_[b + 1]
+  std::vector<Entry> entries_;
+  DoubleArray trie_;  // of their texts, to their positions
 };
 
 }  // namespace tandem

@@ -115,7 +115,7 @@ BpeModel::BpeModel(std::vector<std::string> tokens, const std::vector<MergeRule>
 // character must be a token, so that no run of unknown characters goes across it, and a whole word must not be a token
 // but by its merges.
 bool BpeModel::may_cut_at(std::string_view character, const std::vector<MergeRule>& merges) const {
-  if (bytes_ || options_.ignore_merges || find(character) < 0) return false;
+  if (bytes_ || options_.ignore_merges || characters_.find(character) < 0) return false;
   return std::none_of(merges.begin(), merges.end(), [&](const MergeRule& merge) {
     return tokens_[static_cast<size_t>(merge.right)].starts_with(character) &&
            !tokens_[static_cast<size_t>(merge.left)].ends_with(character);
@@ -124,10 +124,15 @@ bool BpeModel::may_cut_at(std::string_view character, const std::vector<MergeRul
 
 void BpeModel::fill_tables(const std::vector<MergeRule>& merges) {
   by_text_ = TokenTable(tokens_.size());
+  characters_ = TokenTable(tokens_.size());
   for (size_t id = 0; id < tokens_.size(); ++id) {
     if (tokens_[id].empty()) continue;
     by_text_.insert(tokens_[id], static_cast<int32_t>(id));
     ++token_count_;
+    size_t end = 0;
+    next_code_point(tokens_[id], end);
+    bool reserved = id < options_.reserved.size() && options_.reserved[id];
+    if (end == tokens_[id].size() && !reserved) characters_.insert(tokens_[id], static_cast<int32_t>(id));
   }
   const ByteAlphabet& alphabet = ByteAlphabet::get();
   if (bytes_) {
@@ -140,9 +145,7 @@ void BpeModel::fill_tables(const std::vector<MergeRule>& merges) {
     fallback_[i] = find(fmt::format("<0x{:02X}>", byte));
   }
   merges_ = MergeTable(merges.size());
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    merges_.insert(merges[rank].left, merges[rank].right, {static_cast<uint32_t>(rank), merges[rank].result});
-  }
+  for (const MergeRule& merge : merges) merges_.insert(merge.left, merge.right, {merge.rank, merge.result});
 }
 
 bool BpeModel::append_bytes_of(std::string_view character, std::vector<int32_t>& symbols) const {
@@ -166,7 +169,7 @@ void BpeModel::append_symbols(std::string_view word, std::vector<int32_t>& symbo
       symbol = byte_symbols_[static_cast<uint8_t>(word[at++])];
     } else {
       next_code_point(word, at);
-      symbol = find(word.substr(begin, at - begin));
+      symbol = characters_.find(word.substr(begin, at - begin));
     }
     if (symbol >= 0) {
       flush();

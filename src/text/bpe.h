@@ -17,12 +17,14 @@ struct BpeOptions {
   bool fuse_unknown = false;       // a run of unknown characters gives one id
   bool byte_fallback = false;      // an unknown character is written as tokens <0x00> to <0xFF> if all its bytes exist
   bool ignore_merges = false;      // a word that is a token is that token, whatever its merges give
+  std::vector<bool> reserved;      // by id: tokens that no character of a text becomes; empty: none
 };
 
 class BpeModel final : public TokenModel {
  public:
   struct MergeRule {
-    int32_t left, right, result;  // ids; the rank is the position in the list
+    int32_t left, right, result;  // ids
+    uint32_t rank;
   };
   // `tokens` may have empty texts as holes. `bytes` as in read_model.
   BpeModel(std::vector<std::string> tokens, const std::vector<MergeRule>& merges, const BpeOptions& options,
@@ -50,6 +52,7 @@ class BpeModel final : public TokenModel {
   bool bytes_;
   std::string_view boundary_;
   TokenTable by_text_;
+  TokenTable characters_;                    // tokens of one character
   TokenTable whole_words_;                   // words that end as one token: found without merging
   std::array<int32_t, 256> byte_symbols_{};  // bytes only; -1: unknown
   std::array<int32_t, 256> fallback_{};      // <0x00> to <0xFF>; -1: not in the vocabulary

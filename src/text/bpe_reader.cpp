@@ -51,7 +51,8 @@ std::vector<BpeModel::MergeRule> read_merges(const JsonNode& node, const TokenTa
   std::vector<BpeModel::MergeRule> merges;
   for (const JsonNode& element : node.elements()) {
     auto [left, right] = read_pair(element);
-    BpeModel::MergeRule rule{vocabulary.find(left), vocabulary.find(right), vocabulary.find(left + right)};
+    BpeModel::MergeRule rule{vocabulary.find(left), vocabulary.find(right), vocabulary.find(left + right),
+                             static_cast<uint32_t>(merges.size())};
     if (rule.left < 0 || rule.right < 0 || rule.result < 0) {
       std::string missing = rule.left < 0 ? left : rule.right < 0 ? right : left + right;
       throw InputError({.what = "merge of unknown tokens",

@@ -43,44 +43,82 @@ uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & 0x200) >> 6)
 
 }  // namespace
 
-CharacterMap::CharacterMap(std::string_view bytes, const JsonNode& node) {
+CharacterMap::CharacterMap(std::string_view bytes, const std::string& where) {
+  auto wrong = [&](const char* expected) {
+    throw InputError({.what = "broken character map",
+                      .where = where,
+                      .got = fmt::format("{} bytes", bytes.size()),
+                      .expected = expected});
+  };
   uint32_t size = 0;
   if (bytes.size() >= 4) std::memcpy(&size, bytes.data(), 4);
   if (bytes.size() < 4 || size == 0 || size % 4 != 0 || size > bytes.size() - 4) {
-    node.wrong("broken character map", "a size, a trie of that size, replacements");
+    wrong("a size, a trie of that size, replacements");
   }
   trie_.resize(size / 4);
   std::memcpy(trie_.data(), bytes.data() + 4, size);
   replacements_ = bytes.substr(4 + size);
   if (valid_utf8_prefix(replacements_) != replacements_.size()) {
-    node.wrong("broken character map", "replacements in UTF-8");
+    wrong("replacements in UTF-8");
+  }
+  for (size_t c = 0; c < ascii_.size(); ++c) {
+    std::string character(1, static_cast<char>(c));
+    ascii_[c] = find(character).value_or(character);
   }
 }
 
 CharacterMap CharacterMap::read(const JsonNode& node) {
   auto bytes = decode_base64(node.string());
   if (!bytes) node.wrong("broken character map", "base64");
-  return {*bytes, node};
+  return {*bytes, node.where()};
 }
 
-std::optional<std::string_view> CharacterMap::find(std::string_view text) const {
+bool CharacterMap::has_prefix(std::string_view text) const {
   uint32_t at = offset_of(trie_[0]);
   for (char byte : text) {
     uint32_t label = static_cast<unsigned char>(byte);
     at ^= label;
-    if (label == 0 || at >= trie_.size() || label_of(trie_[at]) != label) return std::nullopt;
+    if (label == 0 || at >= trie_.size() || label_of(trie_[at]) != label) return false;
+    at ^= offset_of(trie_[at]);
+  }
+  return true;
+}
+
+template <class Visit>
+void CharacterMap::for_each_match(std::string_view text, Visit&& visit) const {
+  uint32_t at = offset_of(trie_[0]);
+  for (size_t i = 0; i < text.size(); ++i) {
+    uint32_t label = static_cast<unsigned char>(text[i]);
+    at ^= label;
+    if (label == 0 || at >= trie_.size() || label_of(trie_[at]) != label) return;
     uint32_t unit = trie_[at];
     at ^= offset_of(unit);
     if (!has_value(unit)) continue;
-    if (at >= trie_.size()) return std::nullopt;
+    if (at >= trie_.size()) return;
     size_t begin = value_of(trie_[at]);
-    if (begin >= replacements_.size()) return std::nullopt;
+    if (begin >= replacements_.size()) return;
     size_t end = std::min(replacements_.find('\0', begin), replacements_.size());
     bool inside = (static_cast<unsigned char>(replacements_[begin]) & 0xC0) == 0x80;  // of a character: broken table
-    if (inside) return std::nullopt;
-    return std::string_view(replacements_).substr(begin, end - begin);
+    if (inside || !visit(Match{i + 1, std::string_view(replacements_).substr(begin, end - begin)})) return;
   }
-  return std::nullopt;
+}
+
+std::optional<std::string_view> CharacterMap::find(std::string_view text) const {
+  std::optional<std::string_view> found;
+  for_each_match(text, [&](const Match& match) {
+    found = match.replacement;
+    return false;
+  });
+  return found;
+}
+
+CharacterMap::Match CharacterMap::longest(std::string_view text) const {
+  Match found;
+  for_each_match(text, [&](const Match& match) {
+    found = match;
+    return true;
+  });
+  return found;
 }
 
 void CharacterMap::append(std::string_view cluster, std::string& out) const {
@@ -99,23 +137,36 @@ void CharacterMap::append(std::string_view cluster, std::string& out) const {
   }
 }
 
+// Between two ASCII characters a cluster ends, unless they are CR and LF. Appends what can be told from that alone,
+// beginning at `at`, the start of a cluster; the start of the next one.
+size_t CharacterMap::append_ascii(std::string_view text, size_t at, std::string& out) const {
+  auto ascii = [&](size_t i) { return i >= text.size() || static_cast<unsigned char>(text[i]) < 0x80; };
+  while (at < text.size() && ascii(at) && ascii(at + 1) && text[at] != '\r') {
+    out += ascii_[static_cast<unsigned char>(text[at])];
+    ++at;
+  }
+  return at;
+}
+
 std::string CharacterMap::apply(std::string_view text) const {
   std::string out;
-  size_t begin = 0;
-  uint32_t previous = 0;
-  utf8proc_int32_t state = 0;
-  for (size_t at = 0; at < text.size();) {
-    size_t start = at;
-    uint32_t c = next_code_point(text, at);
-    bool breaks = start > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous),
-                                                                static_cast<utf8proc_int32_t>(c), &state);
-    if (breaks) {
-      append(text.substr(begin, start - begin), out);
-      begin = start;
+  out.reserve(text.size());
+  for (size_t at = append_ascii(text, 0, out); at < text.size(); at = append_ascii(text, at, out)) {
+    size_t begin = at;
+    uint32_t previous = next_code_point(text, at);
+    utf8proc_int32_t state = 0;
+    while (at < text.size()) {
+      size_t behind = at;
+      uint32_t c = next_code_point(text, behind);
+      if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous), static_cast<utf8proc_int32_t>(c),
+                                           &state)) {
+        break;
+      }
+      previous = c;
+      at = behind;
     }
-    previous = c;
+    append(text.substr(begin, at - begin), out);
   }
-  append(text.substr(begin), out);
   return out;
 }
 

@@ -233,6 +233,73 @@ class StripStage final : public Stage {
   int64_t waiting_ = 0;  // stripping characters at the end of what has come so far
 };
 
+// As SentencePiece decodes (sentencepiece_processor.cc, 0.2): bytes become characters as soon as they are whole, and
+// each that belongs to none becomes U+FFFD; spaces at the very beginning were not in the text.
+class SentencePieceStage final : public TokenStage {
+ public:
+  explicit SentencePieceStage(const Decoder::SentencePiece& step) : step_(step) {}
+
+  void finish() override {
+    std::string out;
+    flush(out);
+    token(out);
+    next_->finish();
+  }
+
+ private:
+  void whole_token(std::string_view tagged) override {
+    SentencePieceTag tag{tagged[0]};
+    std::string_view text = tagged.substr(1);
+    std::string out;
+    if (tag == SentencePieceTag::byte) {
+      bytes_ += text;
+      take_characters(out);
+    } else {
+      flush(out);
+    }
+    if (!out.empty()) at_start_ = false;
+    if (tag == SentencePieceTag::unknown) {
+      out += step_.unknown;
+    } else if (tag == SentencePieceTag::text) {
+      append_text(text, out);
+    }
+    if (!out.empty()) at_start_ = false;
+    token(out);
+  }
+
+  void append_text(std::string_view text, std::string& out) {
+    if (at_start_ && (step_.drop_first_space || step_.drop_all_spaces) && text.starts_with(kSpaceMark)) {
+      text.remove_prefix(kSpaceMark.size());
+      if (!step_.drop_all_spaces) at_start_ = false;
+    }
+    out += replace_literal(text, kSpaceMark, " ");
+  }
+
+  // Leaves only what may be the beginning of a character.
+  void take_characters(std::string& out) {
+    while (!bytes_.empty()) {
+      size_t valid = valid_utf8_prefix(bytes_);
+      out += bytes_.substr(0, valid);
+      bytes_.erase(0, valid);
+      if (bytes_.empty() || may_begin_character(bytes_)) return;
+      out += kReplacement;
+      bytes_.erase(0, 1);
+    }
+  }
+
+  void flush(std::string& out) {
+    for (take_characters(out); !bytes_.empty(); take_characters(out)) {
+      out += kReplacement;
+      bytes_.erase(0, 1);
+    }
+  }
+
+  static constexpr std::string_view kSpaceMark = "\u2581";
+  const Decoder::SentencePiece& step_;
+  bool at_start_ = true;
+  std::string bytes_;  // of byte pieces: the beginning of a character
+};
+
 struct MakeStage {
   std::unique_ptr<Stage> operator()(const Decoder::JoinBySpaces&) const { return std::make_unique<JoinStage>(); }
   std::unique_ptr<Stage> operator()(const Decoder::ByteLevel&) const { return std::make_unique<ByteLevelStage>(); }
@@ -244,6 +311,9 @@ struct MakeStage {
   std::unique_ptr<Stage> operator()(const Decoder::Strip& step) const { return std::make_unique<StripStage>(step); }
   std::unique_ptr<Stage> operator()(const Decoder::Metaspace& step) const {
     return std::make_unique<MetaspaceStage>(step);
+  }
+  std::unique_ptr<Stage> operator()(const Decoder::SentencePiece& step) const {
+    return std::make_unique<SentencePieceStage>(step);
   }
 };
 

@@ -33,6 +33,12 @@ Decoder Decoder::read(const JsonNode& node) {
   return decoder;
 }
 
+Decoder Decoder::of(SentencePiece step) {
+  Decoder decoder;
+  decoder.steps_.push_back(std::move(step));
+  return decoder;
+}
+
 void Decoder::add(const JsonNode& node) {
   const std::string& type = node.at("type").string();
   if (type == "Sequence") {

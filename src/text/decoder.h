@@ -14,6 +14,8 @@
 
 namespace tandem {
 
+enum class SentencePieceTag : char { text = 't', byte = 'b', unknown = 'u', control = 'c' };
+
 // The "decoder" of a tokenizer.json. Null: tokens with single spaces between them.
 class Decoder {
  public:
@@ -34,10 +36,17 @@ class Decoder {
     std::string replacement;
     bool drop_in_first;  // the first token loses its replacement characters instead of showing spaces
   };
-  using Step = std::variant<JoinBySpaces, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace>;
+  // Tokens are a letter for the type of the piece (SentencePieceTag), then its text.
+  struct SentencePiece {
+    bool drop_first_space;  // one U+2581 at the beginning goes
+    bool drop_all_spaces;   // all of them
+    std::string unknown;    // how the unknown piece is written
+  };
+  using Step = std::variant<JoinBySpaces, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, SentencePiece>;
 
   // InputError for an unknown type.
   static Decoder read(const JsonNode& node);
+  static Decoder of(SentencePiece step);
 
   const std::vector<Step>& steps() const { return steps_; }
   // The whole decoder is one ByteLevel: text is the bytes of the tokens, in order.

@@ -157,6 +157,8 @@ std::string Normalizer::run(const Replace& step, std::string text) {
 
 std::string Normalizer::run(const CharacterMap& step, std::string text) { return step.apply(text); }
 
+std::string Normalizer::run(const SentencePieceNormalizer& step, std::string text) { return step.apply(text); }
+
 bool Normalizer::drops_first(const Step& step, std::string_view text) {
   if (text.empty()) return false;
   size_t end = 0;
@@ -184,6 +186,12 @@ std::string Normalizer::apply(std::string_view text, bool* at_start) const {
 Normalizer Normalizer::read(const JsonNode& node) {
   Normalizer normalizer;
   if (!node.is_null()) normalizer.add(node);
+  return normalizer;
+}
+
+Normalizer Normalizer::of(SentencePieceNormalizer step) {
+  Normalizer normalizer;
+  normalizer.steps_.push_back(std::move(step));
   return normalizer;
 }
 

@@ -9,6 +9,7 @@
 #include "text/character_map.h"
 #include "text/json_node.h"
 #include "text/regex.h"
+#include "text/sentencepiece_normalizer.h"
 
 namespace tandem {
 
@@ -18,6 +19,7 @@ class Normalizer {
   Normalizer() = default;
   // Null, or an object with a type. InputError for an unknown type.
   static Normalizer read(const JsonNode& node);
+  static Normalizer of(SentencePieceNormalizer step);
 
   bool empty() const { return steps_.empty(); }
   // `text` is valid UTF-8, and so is the result. When `at_start` is given, it becomes false if the first character of
@@ -42,8 +44,8 @@ class Normalizer {
     std::string content;
     std::string literal;  // when the pattern is a text: found without the regular expression
   };
-  using Step =
-      std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace, CharacterMap>;
+  using Step = std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace, CharacterMap,
+                            SentencePieceNormalizer>;
 
   void add(const JsonNode& node);
   static std::string run(const UnicodeForm& step, std::string text);
@@ -54,6 +56,7 @@ class Normalizer {
   static std::string run(const Prepend& step, std::string text);
   static std::string run(const Replace& step, std::string text);
   static std::string run(const CharacterMap& step, std::string text);
+  static std::string run(const SentencePieceNormalizer& step, std::string text);
 
   static bool drops_first(const Step& step, std::string_view text);
 

@@ -91,6 +91,12 @@ std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, const Finder
   return Encoding(*this, finders, cache).run(text);
 }
 
+std::string content_hash(std::string_view bytes) {
+  uint64_t h = 0xCBF29CE484222325u;
+  for (char byte : bytes) h = (h ^ static_cast<unsigned char>(byte)) * 0x100000001B3u;
+  return fmt::format("{:016x}", h);
+}
+
 void Tokenizer::Impl::check_id(int32_t id) const {
   bool inside = id >= 0 && static_cast<size_t>(id) < tokens.size();
   if (inside && !tokens[static_cast<size_t>(id)].empty()) return;
@@ -104,10 +110,37 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::load(const std::filesystem::path& path) { return parse(read_file(path), path.string()); }
+TokenizerFormat tokenizer_format(const std::filesystem::path& path) {
+  return path.extension() == ".model" ? TokenizerFormat::sentencepiece : TokenizerFormat::json;
+}
 
-Tokenizer Tokenizer::parse(std::string_view json, const std::string& where) {
-  return Tokenizer(read_tokenizer_json(json, where));
+namespace {
+
+const char* file_name_of(TokenizerFormat format) {
+  return format == TokenizerFormat::json ? "tokenizer.json" : "tokenizer.model";
+}
+
+}  // namespace
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  return parse(read_file(path), path.string(), tokenizer_format(path));
+}
+
+Tokenizer Tokenizer::load_from_folder(const std::filesystem::path& folder) {
+  auto json = folder / file_name_of(TokenizerFormat::json);
+  auto model = folder / file_name_of(TokenizerFormat::sentencepiece);
+  bool has_json = std::filesystem::exists(json), has_model = std::filesystem::exists(model);
+  if (has_json == has_model) {
+    throw InputError({.what = has_json ? "two tokenizers" : "no tokenizer",
+                      .where = folder.string(),
+                      .expected = "tokenizer.json or tokenizer.model"});
+  }
+  return load(has_json ? json : model);
+}
+
+Tokenizer Tokenizer::parse(std::string_view bytes, const std::string& where, TokenizerFormat format) {
+  bool json = format == TokenizerFormat::json;
+  return Tokenizer(json ? read_tokenizer_json(bytes, where) : read_tokenizer_sentencepiece(bytes, where));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) const {
@@ -157,7 +190,9 @@ bool Tokenizer::is_special(int32_t id) const {
   return impl_->special[static_cast<size_t>(id)];
 }
 
-const std::string& Tokenizer::json() const { return impl_->json; }
+const std::string& Tokenizer::file_bytes() const { return impl_->bytes; }
+std::string Tokenizer::file_name() const { return file_name_of(impl_->format); }
+TokenizerFormat Tokenizer::format() const { return impl_->format; }
 const std::string& Tokenizer::hash() const { return impl_->hash; }
 
 }  // namespace tandem

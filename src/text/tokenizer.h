@@ -1,4 +1,4 @@
-// Text to token ids and back. Reads and writes Hugging Face `tokenizer.json` files.
+// Text to token ids and back. Reads Hugging Face `tokenizer.json` files and SentencePiece `.model` files.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,22 @@ namespace tandem {
 
 class WordCache;
 
+enum class TokenizerFormat {
+  json,           // tokenizer.json
+  sentencepiece,  // SentencePiece .model
+};
+// By the name: *.model is SentencePiece's, everything else a tokenizer.json.
+TokenizerFormat tokenizer_format(const std::filesystem::path& path);
+
 class Tokenizer {
  public:
   // InputError for a file that is missing, malformed or of a kind that is not supported.
   static Tokenizer load(const std::filesystem::path& path);
-  static Tokenizer parse(std::string_view json, const std::string& where);
+  // tokenizer.json or tokenizer.model of a model folder. InputError when there is none, or both.
+  static Tokenizer load_from_folder(const std::filesystem::path& folder);
+  // The bytes of a file; `where` names it in errors.
+  static Tokenizer parse(std::string_view bytes, const std::string& where,
+                         TokenizerFormat format = TokenizerFormat::json);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -43,9 +54,12 @@ class Tokenizer {
   std::string id_to_token(int32_t id) const;
   bool is_special(int32_t id) const;
 
-  // The file's bytes, as read or as written by the trainer, and their 64-bit hash as 16 hex digits (for shard headers
-  // and checkpoints).
-  const std::string& json() const;
+  // The file's bytes, as read or as written by the trainer, what it is called in a model folder, and the 64-bit hash of
+  // the bytes as 16 hex digits (for shard headers and checkpoints).
+  const std::string& file_bytes() const;
+  const std::string& json() const { return file_bytes(); }
+  std::string file_name() const;
+  TokenizerFormat format() const;
   const std::string& hash() const;
 
   struct Impl;  // its parts; defined for the files of this folder only

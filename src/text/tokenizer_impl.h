@@ -17,7 +17,8 @@
 namespace tandem {
 
 struct Tokenizer::Impl {
-  std::string json;
+  TokenizerFormat format = TokenizerFormat::json;
+  std::string bytes;  // of the file
   std::string hash;
 
   std::vector<AddedToken> added;
@@ -44,7 +45,12 @@ struct Tokenizer::Impl {
   void check_id(int32_t id) const;
 };
 
+// FNV-1a, 64 bits (Fowler, Noll, Vo), as 16 hexadecimal digits.
+std::string content_hash(std::string_view bytes);
+
 // Reads the parts from a tokenizer.json.
 std::unique_ptr<Tokenizer::Impl> read_tokenizer_json(std::string_view json, const std::string& where);
+// The same from a SentencePiece .model.
+std::unique_ptr<Tokenizer::Impl> read_tokenizer_sentencepiece(std::string_view bytes, const std::string& where);
 
 }  // namespace tandem

@@ -7,13 +7,6 @@
 namespace tandem {
 namespace {
 
-// FNV-1a, 64 bits (Fowler, Noll, Vo).
-std::string hash_of(std::string_view bytes) {
-  uint64_t h = 0xCBF29CE484222325u;
-  for (char byte : bytes) h = (h ^ static_cast<unsigned char>(byte)) * 0x100000001B3u;
-  return fmt::format("{:016x}", h);
-}
-
 AddedToken read_added_token(const JsonNode& node) {
   AddedToken token;
   token.content = node.at("content").string();
@@ -117,8 +110,8 @@ std::unique_ptr<Tokenizer::Impl> read_tokenizer_json(std::string_view json, cons
   if (parts->tokens.empty()) model.at("vocab").wrong("empty vocabulary", "at least one token");
   parts->post_processor = PostProcessor::read(optional("post_processor"), static_cast<int32_t>(parts->tokens.size()));
   parts->decoder = Decoder::read(optional("decoder"));
-  parts->json = json;
-  parts->hash = hash_of(json);
+  parts->bytes = json;
+  parts->hash = content_hash(json);
   return parts;
 }
 

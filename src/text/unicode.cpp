@@ -91,6 +91,11 @@ size_t valid_utf8_prefix(std::string_view bytes) {
   }
 }
 
+bool may_begin_character(std::string_view bytes) {
+  Sequence sequence = sequence_at(bytes, 0);
+  return sequence.cut && sequence.bytes == bytes.size();
+}
+
 void require_utf8(std::string_view text, const std::string& where) {
   size_t valid = valid_utf8_prefix(text);
   if (valid == text.size()) return;

@@ -44,6 +44,9 @@ void append_code_point(std::string& out, uint32_t code_point);
 // Length of the leading part that is valid UTF-8 (no surrogates, no overlong forms, nothing above U+10FFFF).
 size_t valid_utf8_prefix(std::string_view bytes);
 
+// Whether bytes can follow that make all of it one character. Not empty.
+bool may_begin_character(std::string_view bytes);
+
 // InputError with the byte offset of the first invalid byte; `where` names the text ("file.txt").
 void require_utf8(std::string_view text, const std::string& where);
 

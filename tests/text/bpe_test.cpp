@@ -66,7 +66,7 @@ TEST(MergeSymbols, AllWaysGiveTheSame) {
 
 TEST(Bpe, UnknownCharacters) {
   std::vector<std::string> tokens = {"<unk>", "a", "b", "ab"};
-  std::vector<BpeModel::MergeRule> merges = {{1, 2, 3}};
+  std::vector<BpeModel::MergeRule> merges = {{1, 2, 3, 0}};
   EXPECT_EQ(encode(BpeModel(tokens, merges, {}, false), "aéb日b"), (Ids{3, 2}));
   EXPECT_EQ(encode(BpeModel(tokens, merges, {.unknown = 0}, false), "aé日b"), (Ids{1, 0, 0, 2}));
   EXPECT_EQ(encode(BpeModel(tokens, merges, {.unknown = 0, .fuse_unknown = true}, false), "aé日b日"),
@@ -82,7 +82,7 @@ TEST(Bpe, ByteFallbackIsAllOrNothing) {
 
 TEST(Bpe, IgnoreMergesTakesWholeWords) {
   std::vector<std::string> tokens = {"a", "b", "ab", "aba"};
-  std::vector<BpeModel::MergeRule> merges = {{0, 1, 2}};
+  std::vector<BpeModel::MergeRule> merges = {{0, 1, 2, 0}};
   EXPECT_EQ(encode(BpeModel(tokens, merges, {}, true), "aba"), (Ids{2, 0}));
   EXPECT_EQ(encode(BpeModel(tokens, merges, {.ignore_merges = true}, true), "aba"), (Ids{3}));
   EXPECT_EQ(encode(BpeModel(tokens, merges, {.ignore_merges = true}, true), "abab"), (Ids{2, 2}));

@@ -78,7 +78,9 @@ INSTANTIATE_TEST_SUITE_P(
                     SharedCase{"llama_spm_bpe_8k/tokenizer.json", "llama_spm_bpe_8k/cases.jsonl"},
                     SharedCase{"llama_spm_bpe_8k/tokenizer.json", "llama_spm_bpe_8k/decode_cases.jsonl"},
                     SharedCase{"t5_unigram_6k/tokenizer.json", "t5_unigram_6k/cases.jsonl"},
-                    SharedCase{"t5_unigram_6k/tokenizer.json", "t5_unigram_6k/decode_cases.jsonl"}));
+                    SharedCase{"t5_unigram_6k/tokenizer.json", "t5_unigram_6k/decode_cases.jsonl"},
+                    SharedCase{"llama_spm_bpe_8k/tokenizer.model", "llama_spm_bpe_8k/cases_sentencepiece.jsonl"},
+                    SharedCase{"t5_unigram_6k/spiece.model", "t5_unigram_6k/cases_sentencepiece.jsonl"}));
 
 TEST(Detokenizer, EveryPieceIsTextAndTheSumIsDecode) {
   for (const char* name : {"gpt2", "fallback", "metaspace", "words", "added"}) {

@@ -63,21 +63,17 @@ std::string small_map() {
 }
 
 TEST(CharacterMap, ReplacesWhatTheTrieHas) {
-  Json null;
-  std::string file = "f.json";
-  CharacterMap map(small_map(), JsonNode(null, file, "map"));
+  CharacterMap map(small_map(), "f.json: map");
   EXPECT_EQ(map.apply("banané"), "bxynxyné");
   EXPECT_EQ(map.apply("a\u0301."), "xy.");  // the cluster goes as a whole
   EXPECT_EQ(map.apply(""), "");
 }
 
 TEST(CharacterMap, BrokenTablesAreRefusedOrHarmless) {
-  Json null;
   std::string file = "f.json";
-  JsonNode node(null, file, "map");
   for (size_t size : {0, 3, 4, 8, 15}) {
     EXPECT_TRUE(message_of<InputError>([&] {
-                  CharacterMap(small_map().substr(0, size), node);
+                  CharacterMap(small_map().substr(0, size), "f.json: map");
                 }).starts_with("broken character map: f.json: map"));
   }
   Json no_base64 = "a*b";
@@ -89,7 +85,7 @@ TEST(CharacterMap, BrokenTablesAreRefusedOrHarmless) {
       bytes[4 + rng.below(static_cast<uint32_t>(bytes.size()) - 4)] = static_cast<char>(rng.below(256));
     }
     try {
-      std::string out = CharacterMap(bytes, node).apply("banana \xC3\xA9 a\xCC\x81");
+      std::string out = CharacterMap(bytes, "f.json: map").apply("banana \xC3\xA9 a\xCC\x81");
       ASSERT_EQ(valid_utf8_prefix(out), out.size());
     } catch (const InputError&) {
     }
