@@ -18,7 +18,59 @@ void require(bool holds, const std::string& where, const char* field, T got, con
 
 }  // namespace
 
-std::string_view arch_name(Arch arch) { return arch == Arch::decoder ? "decoder" : "double_decoder"; }
+std::string_view arch_name(Arch arch) {
+  switch (arch) {
+    case Arch::decoder: return "decoder";
+    case Arch::double_decoder: return "double_decoder";
+    case Arch::encoder_decoder: return "encoder_decoder";
+  }
+  return "?";
+}
+
+std::string_view objective_name(Objective objective) {
+  switch (objective) {
+    case Objective::text: return "text";
+    case Objective::prefix_lm: return "prefix_lm";
+    case Objective::span_corruption: return "span_corruption";
+    case Objective::conversation: return "conversation";
+  }
+  return "?";
+}
+
+bool learns(Arch arch, Objective objective) {
+  // A bidirectional encoder sees what plain next-token prediction asks for; the others have no sentinels.
+  if (objective == Objective::text) return arch != Arch::encoder_decoder;
+  if (objective == Objective::span_corruption) return arch == Arch::encoder_decoder;
+  return true;
+}
+
+std::string objectives_of(Arch arch) {
+  std::string names;
+  for (Objective o : {Objective::text, Objective::prefix_lm, Objective::span_corruption, Objective::conversation}) {
+    if (learns(arch, o)) names += fmt::format("{}{}", names.empty() ? "" : " | ", objective_name(o));
+  }
+  return names;
+}
+
+Objective default_objective(Arch arch) {
+  return learns(arch, Objective::text) ? Objective::text : Objective::span_corruption;
+}
+
+void ModelConfig::fit_tokenizer(int64_t tokens) {
+  int64_t needed = tokens;
+  if (arch == Arch::encoder_decoder && n_sentinels > 0) {
+    if (sentinel_start < 0) sentinel_start = tokens;
+    needed = std::max(tokens, sentinel_start + n_sentinels);
+  }
+  if (vocab_size == 0) vocab_size = needed;
+  if (vocab_size >= needed) return;
+  throw InputError({.what = "vocabulary of the model is too small for the tokenizer",
+                    .where = "model.vocab_size",
+                    .got = fmt::format("{}", vocab_size),
+                    .expected = needed == tokens
+                                    ? fmt::format("at least {}, or 0 to take the tokenizer's", tokens)
+                                    : fmt::format("at least {} with {} sentinels, or 0", needed, n_sentinels)});
+}
 
 double ModelConfig::attention_scale() const {
   auto size = static_cast<double>(head_size());
@@ -53,11 +105,22 @@ void ModelConfig::validate(const std::string& where) const {
   require(n_encoder_layers >= 0 && n_encoder_layers <= 4096, where, "n_encoder_layers", n_encoder_layers, "0..4096");
   require(n_decoder_layers >= 0 && n_decoder_layers <= 4096, where, "n_decoder_layers", n_decoder_layers, "0..4096");
   positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
-  if (arch == Arch::double_decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
+  if (arch != Arch::decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
   require(max_blocks >= 3 && max_blocks <= kMost, where, "max_blocks", max_blocks, fmt::format("3..{}", kMost));
   PromptLengths::parse(prompt_lengths, where);
   require(boundaries.kind != BoundaryKind::prompt_style || !prompt_lengths.empty(), where, "prompt_lengths", "none",
           "lengths of prompts for boundaries = prompt_style to draw from");
+  require(noise_density > 0 && noise_density < 1, where, "noise_density", noise_density, "between 0 and 1");
+  require(mean_span_length >= 1 && mean_span_length <= 100, where, "mean_span_length", mean_span_length, "1..100");
+  require(n_sentinels >= 0 && n_sentinels <= kMost, where, "n_sentinels", n_sentinels, fmt::format("0..{}", kMost));
+  auto token = [&](const char* field, int64_t id, int64_t count) {
+    require(id >= -1 && id + count <= vocab_size, where, field, id,
+            fmt::format("-1 or ids below vocab_size = {}", vocab_size));
+  };
+  bool sentinels = arch == Arch::encoder_decoder && sentinel_start >= 0;
+  token("sentinel_start", sentinel_start, sentinels ? n_sentinels : 0);
+  token("bos_id", bos_id, 1);
+  token("eos_id", eos_id, 1);
   require(mup_base_dim >= 0, where, "mup_base_dim", mup_base_dim, "0 (no muP) or more");
   require(mup_base_head_dim >= 0, where, "mup_base_head_dim", mup_base_head_dim, "0 or more");
   require(rope_base > 1 && std::isfinite(rope_base), where, "rope_base", rope_base, "more than 1");
@@ -67,7 +130,10 @@ void ModelConfig::validate(const std::string& where) const {
 }
 
 void list_fields(FieldList& fields, ModelConfig& config) {
-  fields.add_enum<Arch>("arch", config.arch, {{"double_decoder", Arch::double_decoder}, {"decoder", Arch::decoder}},
+  fields.add_enum<Arch>("arch", config.arch,
+                        {{"double_decoder", Arch::double_decoder},
+                         {"decoder", Arch::decoder},
+                         {"encoder_decoder", Arch::encoder_decoder}},
                         "architecture");
   fields.add("vocab_size", config.vocab_size, "number of token ids");
   fields.add("dim", config.dim, "width of the residual stream");
@@ -102,6 +168,16 @@ void list_fields(FieldList& fields, ModelConfig& config) {
                   "where blocks open in training");
   fields.add("max_blocks", config.max_blocks, "boundaries = random_uniform, logspace: most blocks of a row");
   fields.add("prompt_lengths", config.prompt_lengths, "boundaries = prompt_style: lengths to draw from, LENGTH:COUNT");
+  fields.add_enum<DecoderPositions>(
+      "decoder_positions", config.decoder_positions,
+      {{"from_zero", DecoderPositions::from_zero}, {"after_prompt", DecoderPositions::after_prompt}},
+      "where an encoder-decoder's decoder counts from, except in span corruption");
+  fields.add("noise_density", config.noise_density, "span corruption: share of the tokens that is replaced");
+  fields.add("mean_span_length", config.mean_span_length, "span corruption: mean length of what is replaced");
+  fields.add("sentinel_start", config.sentinel_start, "first sentinel of an encoder-decoder; -1: behind the tokenizer");
+  fields.add("n_sentinels", config.n_sentinels, "sentinels of an encoder-decoder");
+  fields.add("bos_id", config.bos_id, "token that begins a text; -1: the run takes the tokenizer's");
+  fields.add("eos_id", config.eos_id, "token that ends a text; -1: the run takes the tokenizer's");
   fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
   fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
 }

@@ -9,16 +9,24 @@
 #include "base/fields.h"
 #include "kernels/rope.h"
 #include "ops/gelu.h"
+#include "text/batch.h"
 
 namespace tandem {
 
-enum class Arch { decoder, double_decoder };
+enum class Arch { decoder, double_decoder, encoder_decoder };
 
 // How the double decoder's layers project the encoder's output to keys and values.
 enum class MemoryKv {
   per_layer_shared,  // one projection per layer, for its own states and the encoder's output (the paper's default)
   per_layer,         // two projections per layer
   one_for_all,  // one for all layers, beside each layer's projection of its own states: a cache of one layer's size
+};
+
+// Where the encoder-decoder's decoder counts from in prefix-LM, in conversations and in generation; in span corruption
+// always from 0.
+enum class DecoderPositions {
+  from_zero,
+  after_prompt,  // on behind what the encoder has read
 };
 
 struct ModelConfig {
@@ -42,8 +50,15 @@ struct ModelConfig {
   BoundaryStrategy boundaries;  // where blocks open in training rows
   int64_t max_blocks = 8;
   std::vector<std::string> prompt_lengths;  // what boundaries = prompt_style draws from: "LENGTH" or "LENGTH:COUNT"
-  int64_t mup_base_dim = 0;                 // 0: no muP
-  int64_t mup_base_head_dim = 0;            // 0: attention scores are scaled by 1 / sqrt(head_dim)
+  DecoderPositions decoder_positions = DecoderPositions::from_zero;
+  double noise_density = 0.15;  // span corruption: share of the tokens that is replaced
+  double mean_span_length = 4;  // span corruption: tokens of a stretch
+  int64_t sentinel_start = -1;  // id of the first sentinel; -1: behind the tokenizer's tokens
+  int64_t n_sentinels = 100;    // of an encoder-decoder
+  int64_t bos_id = -1;          // what begins and ends a text; -1: not known (the run takes the tokenizer's)
+  int64_t eos_id = -1;
+  int64_t mup_base_dim = 0;       // 0: no muP
+  int64_t mup_base_head_dim = 0;  // 0: attention scores are scaled by 1 / sqrt(head_dim)
 
   int64_t kv_heads() const { return n_kv_heads ? n_kv_heads : n_heads; }
   int64_t head_size() const { return head_dim ? head_dim : dim / n_heads; }
@@ -53,11 +68,22 @@ struct ModelConfig {
   double logit_multiplier() const;    // muP: sqrt(base_dim / dim)
   double matrix_rate_factor() const;  // muP: learning rate of matrices, base_dim / dim
 
+  // Sets the sizes and ids that follow from a tokenizer of `tokens` tokens where they are open: vocab_size 0 and
+  // sentinel_start -1, for which an encoder-decoder's vocabulary is extended. InputError when vocab_size is too small.
+  void fit_tokenizer(int64_t tokens);
+
   // InputError naming the field when sizes are not positive, don't divide or are absurd.
   void validate(const std::string& where) const;
 };
 
 void list_fields(FieldList& fields, ModelConfig& config);
 std::string_view arch_name(Arch arch);
+
+std::string_view objective_name(Objective objective);
+// Whether prepare() of the architecture knows the objective; and all that it knows, for messages.
+bool learns(Arch arch, Objective objective);
+std::string objectives_of(Arch arch);
+// What the architecture learns from plain text when nothing else is said.
+Objective default_objective(Arch arch);
 
 }  // namespace tandem

@@ -1,6 +1,8 @@
 #include "arch/decoder.h"
 
+#include "arch/plans.h"
 #include "arch/shared.h"
+#include "arch/sides.h"
 #include "ops/embedding.h"
 #include "ops/layernorm.h"
 
@@ -36,10 +38,24 @@ Decoder::Decoder(const ModelConfig& config, const Precision& precision, Paramete
   rotary_.build(config.max_seq_len, config.head_size(), config.rope_base, config.rope_pairs, precision.residual);
 }
 
+void Decoder::prepare(Batch& batch, Rng& rng) const {
+  check_objective(config(), batch);
+  if (batch.objective == Objective::prefix_lm) {
+    draw_prefixes(batch, rng);
+    label_suffixes(batch, config());
+  }
+  if (batch.objective == Objective::conversation) lay_out_conversations(batch);
+}
+
 Var Decoder::hidden(Tape& tape, const Batch& batch) {
-  nn::plan_causal(plan_, batch.rows, batch.length);
-  nn::Pass pass{batch.positions, &rotary_.table(), &plan_};
-  Var x = ops::embedding(tape, embedding_.table(), batch.ids);
+  const bool rows = !batch.two_sided;
+  if (rows) {
+    plan_causal(plan_, batch.texts());
+  } else {
+    plan_own_blocks(plan_, batch.writer.blocks);
+  }
+  nn::Pass pass{rows ? batch.positions : batch.writer.positions, &rotary_.table(), &plan_};
+  Var x = ops::embedding(tape, embedding_.table(), rows ? batch.ids : batch.writer.ids);
   seen("hidden.embed", x);
   for (size_t i = 0; i < layers_.size(); ++i) {
     x = layers_[i].forward(tape, x, pass, nullptr);

@@ -12,7 +12,7 @@ class Decoder final : public Model {
  public:
   explicit Decoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
 
-  void prepare(Batch&, Rng&) const override {}  // packed rows are all it needs
+  void prepare(Batch& batch, Rng& rng) const override;
   std::unique_ptr<State> new_state(int64_t capacity) const override;
   void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
   void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;

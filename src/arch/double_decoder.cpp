@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "arch/boundaries.h"
+#include "arch/plans.h"
 #include "arch/shared.h"
+#include "arch/sides.h"
 #include "base/error.h"
 #include "ops/embedding.h"
 #include "ops/fork.h"
@@ -84,34 +86,11 @@ Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& me
   return mlp_.forward(tape, ops::linear_residual(tape, x, attended, out_.weight()));
 }
 
-void plan_double_causal(JointAttentionLayer::Plans& plans, int64_t rows, int64_t length,
-                        std::span<const int32_t> boundaries, bool separate) {
-  plans.joint.clear(2);
-  plans.own_only.clear(1);
-  plans.memory_only.clear(1);
-  auto block = [&](int64_t row, int64_t begin, int64_t end) {
-    int64_t first = row * length;
-    KeySpan own{.source = 0, .begin = first + begin, .end = first + end, .shift = 0};
-    // Block 0 has no earlier block; its queries see the encoder's key 0, so that there is always something to read.
-    KeySpan memory{.source = 1, .begin = first, .end = first + std::max<int64_t>(begin, 1)};
-    plans.joint.add_run(first + begin, first + end);
-    plans.joint.add_span(own);
-    plans.joint.add_span(memory);
-    if (!separate) return;
-    memory.source = 0;
-    plans.own_only.add_run(first + begin, first + end);
-    plans.own_only.add_span(own);
-    plans.memory_only.add_run(first + begin, first + end);
-    plans.memory_only.add_span(memory);
-  };
-  for (int64_t row = 0; row < rows; ++row) {
-    int64_t begin = 0;
-    for (int32_t boundary : boundaries) {
-      block(row, begin, boundary);
-      begin = boundary;
-    }
-    block(row, begin, length);
-  }
+void plan_blocks(JointAttentionLayer::Plans& plans, std::span<const WriterBlock> blocks, bool separate) {
+  plan_joint(plans.joint, blocks);
+  if (!separate) blocks = {};
+  plan_own_blocks(plans.own_only, blocks);
+  plan_reads(plans.memory_only, blocks);
 }
 
 namespace {
@@ -128,18 +107,6 @@ void plan_decode(JointAttentionLayer::Plans& plans, int64_t own, int64_t memory)
   plans.memory_only.clear(1);
   plans.memory_only.add_run(0, 1);
   plans.memory_only.add_span({.source = 0, .begin = 0, .end = memory});
-}
-
-void check_boundaries(std::span<const int32_t> boundaries, int64_t length) {
-  int32_t previous = 0;
-  for (int32_t boundary : boundaries) {
-    if (boundary <= previous || boundary >= length) {
-      throw InputError({.what = "block boundaries out of order or out of the row",
-                        .got = fmt::format("{}", boundary),
-                        .expected = fmt::format("ascending positions in 1..{}", length - 1)});
-    }
-    previous = boundary;
-  }
 }
 
 class DoubleDecoderState final : public State {
@@ -187,7 +154,18 @@ DoubleDecoder::DoubleDecoder(const ModelConfig& config, const Precision& precisi
 }
 
 void DoubleDecoder::prepare(Batch& batch, Rng& rng) const {
-  batch.boundaries = draw_boundaries(boundary_rule_, batch.length, rng);
+  check_objective(config(), batch);
+  switch (batch.objective) {
+    case Objective::prefix_lm: draw_prefixes(batch, rng); return lay_out_prefixes(batch, config(), true);
+    case Objective::conversation: return lay_out_responses(batch);
+    case Objective::text:
+    case Objective::span_corruption: break;  // check_objective() refuses span corruption
+  }
+  std::vector<int32_t> row = draw_boundaries(boundary_rule_, batch.length, rng);
+  batch.boundaries.clear();
+  for (int64_t b = 0; b < batch.rows; ++b) {
+    for (int32_t t : row) batch.boundaries.push_back(static_cast<int32_t>(b * batch.length + t));
+  }
 }
 
 std::vector<Var> DoubleDecoder::project(Tape& tape, Var memory, std::span<const int32_t> positions) const {
@@ -209,6 +187,7 @@ Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<co
   nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.embed", x);
+  seen("hidden.enc_embed", x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
     x = encoder_[i].forward(tape, x, pass, nullptr);
     seen(fmt::format("hidden.enc.{}", i), x);
@@ -219,13 +198,16 @@ Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<co
 }
 
 Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
-  check_boundaries(batch.boundaries, batch.length);
-  nn::plan_causal(encoder_plan_, batch.rows, batch.length);
-  plan_double_causal(plans_, batch.rows, batch.length, batch.boundaries, config().logit_biases);
-  Var memory = encode(tape, batch.ids, batch.positions);
-  JointAttentionLayer::Pass pass{batch.positions, &rotary_.table(), &plans_};
-  std::vector<Var> projected = project(tape, memory, batch.positions);
-  Var x = ops::embedding(tape, embedding_.table(), batch.ids);
+  // Of plain text both sides are the rows themselves.
+  const bool rows = !batch.two_sided;
+  plan_causal(encoder_plan_, rows ? batch.texts() : batch.reader.sequences);
+  plan_blocks(plans_, rows ? text_blocks(batch) : batch.writer.blocks, config().logit_biases);
+  std::span<const int32_t> read_positions = rows ? batch.positions : batch.reader.positions;
+  Var memory = encode(tape, rows ? batch.ids : batch.reader.ids, read_positions);
+  std::vector<Var> projected = project(tape, memory, read_positions);
+  JointAttentionLayer::Pass pass{rows ? batch.positions : batch.writer.positions, &rotary_.table(), &plans_};
+  Var x = ops::embedding(tape, embedding_.table(), rows ? batch.ids : batch.writer.ids);
+  seen("hidden.dec_embed", x);
   for (size_t i = 0; i < decoder_.size(); ++i) {
     const JointAttentionLayer& layer = decoder_[i];
     auto report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
@@ -255,7 +237,8 @@ void DoubleDecoder::prefill(Tape& tape, State& state_base, std::span<const int32
   if (ids.empty()) return;
   state.ids.assign(ids.begin(), ids.end());
   consecutive_positions(state.positions, 0, ids.size());
-  nn::plan_causal(encoder_plan_, 1, static_cast<int64_t>(ids.size()));
+  TokenRange sequence{0, static_cast<int64_t>(ids.size())};
+  plan_causal(encoder_plan_, {&sequence, 1});
   Var memory = encode(tape, state.ids, state.positions);
   std::vector<Var> projected = project(tape, memory, state.positions);
   for (size_t i = 0; i < memory_count(); ++i) {

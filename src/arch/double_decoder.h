@@ -92,9 +92,8 @@ class DoubleDecoder final : public Model {
   JointAttentionLayer::Plans plans_;  // of the pass in progress
 };
 
-// The training plan: rows * length queries, blocks open at `boundaries`. A query sees its own block in source 0 up to
-// itself and, in source 1, the encoder's output of all earlier blocks; those of block 0 see the encoder's key 0.
-void plan_double_causal(JointAttentionLayer::Plans& plans, int64_t rows, int64_t length,
-                        std::span<const int32_t> boundaries, bool separate);
+// What the tokens of blocks see: in source 0 their block up to themselves, in source 1 what the block reads. The halves
+// only when `separate`.
+void plan_blocks(JointAttentionLayer::Plans& plans, std::span<const WriterBlock> blocks, bool separate);
 
 }  // namespace tandem

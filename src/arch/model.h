@@ -45,14 +45,17 @@ class Model {
   const ParameterStore& parameters() const { return parameters_; }
   int64_t non_embedding_parameters() const;
 
-  // Draws what this architecture adds to packed rows (block boundaries). Called once per micro-batch.
+  // Draws what this architecture adds to packed rows for the batch's objective (block boundaries, where prefixes end,
+  // spans) and lays out what it reads and writes. Called once per micro-batch, on a batch that was not prepared before;
+  // choices that a batch brings along are kept where text/batch.h says so. InputError for an objective that the
+  // architecture does not learn, and for rows that do not fit it.
   virtual void prepare(Batch& batch, Rng& rng) const = 0;
 
-  // Sum of the losses over labelled tokens. On a recording tape the gradient of the sum is on its way afterwards:
+  // Sum of the losses over batch.loss_labels(). On a recording tape the gradient of the sum is on its way afterwards:
   // tape.backward() adds it to the parameters' gradients. `batch` must outlive that.
   ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, const Tensor& token_loss = {});
 
-  // Multiplied logits [rows * length, V] of a whole batch, in the tape's arena: for checks on small models.
+  // Multiplied logits [loss_labels().size(), V] of a whole batch, in the tape's arena: for checks on small models.
   Tensor all_logits(Tape& tape, const Batch& batch);
 
   // Generation. The sequence so far is read by prefill(); every decode() feeds one more token and gives the logits [V]
@@ -71,7 +74,7 @@ class Model {
  protected:
   explicit Model(const ModelConfig& config) : config_(config) {}
 
-  // The last hidden state after the output norm, [rows * length, dim].
+  // The last hidden state after the output norm, [loss_labels().size(), dim].
   virtual Var hidden(Tape& tape, const Batch& batch) = 0;
   virtual const Parameter& output_table() const = 0;  // [V, dim]
 

@@ -1,6 +1,7 @@
 // The only file that names every architecture.
 #include "arch/decoder.h"
 #include "arch/double_decoder.h"
+#include "arch/encoder_decoder.h"
 #include "arch/model.h"
 
 namespace tandem {
@@ -11,6 +12,7 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, const Precision& pr
   switch (config.arch) {
     case Arch::decoder: return std::make_unique<Decoder>(config, precision, gradients);
     case Arch::double_decoder: return std::make_unique<DoubleDecoder>(config, precision, gradients);
+    case Arch::encoder_decoder: return std::make_unique<EncoderDecoder>(config, precision, gradients);
   }
   return nullptr;
 }

@@ -27,7 +27,8 @@ LayerCosts layer_costs(const ModelConfig& config) {
   auto d = static_cast<double>(s.dim), q = static_cast<double>(s.q_dim()), kv = static_cast<double>(s.kv_dim());
   LayerCosts costs;
   costs.kv_projection = 2 * d * 2 * kv;
-  costs.matrices = 2 * d * q + costs.kv_projection + 2 * q * d + 4 * d * static_cast<double>(s.mlp_dim);
+  costs.q_and_out = 4 * d * q;
+  costs.matrices = costs.q_and_out + costs.kv_projection + 4 * d * static_cast<double>(s.mlp_dim);
   costs.attention_per_key = 4 * q;
   costs.kv_values = 2 * kv;
   return costs;

@@ -17,6 +17,7 @@ void consecutive_positions(std::vector<int32_t>& positions, int64_t first, size_
 struct LayerCosts {
   double matrices = 0;           // FLOPs of q, k, v, output projection and MLP
   double kv_projection = 0;      // FLOPs of a key/value projection alone (part of `matrices`)
+  double q_and_out = 0;          // FLOPs of the query and output projections (part of `matrices`)
   double attention_per_key = 0;  // FLOPs per key that the query sees
   double kv_values = 0;          // numbers cached per token
   double cache_bytes(const Precision& precision) const {

@@ -192,7 +192,9 @@ Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<con
     batch.positions.push_back(static_cast<int32_t>(i % batch.length));
     batch.segments.push_back(0);
   }
-  for (int64_t boundary : boundaries) batch.boundaries.push_back(static_cast<int32_t>(boundary));
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    for (int64_t b : boundaries) batch.boundaries.push_back(static_cast<int32_t>(row * batch.length + b));
+  }
   return batch;
 }
 

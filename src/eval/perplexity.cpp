@@ -1,5 +1,6 @@
 #include "eval/perplexity.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -23,13 +24,39 @@ double EvalResult::bits_per_byte() const {
 
 double EvalResult::accuracy() const { return static_cast<double>(correct) / static_cast<double>(tokens); }
 
-EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows) {
+namespace {
+
+// Lengths of first parts that are `share` of each text; 0 for texts that can't be cut.
+std::vector<int32_t> prefixes_of(const Batch& batch, double share) {
+  std::vector<int32_t> prefixes;
+  for (const TokenRange& text : batch.texts()) {
+    auto wanted = static_cast<int64_t>(std::lround(share * static_cast<double>(text.size())));
+    bool whole = text.size() < 2 || batch.is_padding(text);
+    prefixes.push_back(whole ? 0 : static_cast<int32_t>(std::clamp<int64_t>(wanted, 1, text.size() - 1)));
+  }
+  return prefixes;
+}
+
+// What begins and ends texts is predicted by some architectures and not by others.
+void ignore_document_tokens(Batch& batch, const ModelConfig& config) {
+  for (int32_t& label : batch.two_sided ? batch.writer.labels : batch.labels) {
+    if (label == config.bos_id || label == config.eos_id) label = kIgnoreLabel;
+  }
+}
+
+}  // namespace
+
+EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTask& task) {
   if (tape.recording()) throw LogicError({.what = "evaluate: the tape records"});
   EvalResult result;
   for (int64_t first = 0; first < rows.rows(); first += kRowsPerPass) {
     Batch batch = rows.batch(first, kRowsPerPass);
+    batch.objective = task.objective.value_or(default_objective(model.config().arch));
+    bool prefix_lm = batch.objective == Objective::prefix_lm;
+    if (prefix_lm && task.prefix_share > 0) batch.prefixes = prefixes_of(batch, task.prefix_share);
     Rng rng(kBoundarySeed, static_cast<uint64_t>(first / kRowsPerPass));
     model.prepare(batch, rng);
+    if (prefix_lm) ignore_document_tokens(batch, model.config());
     tape.reset();
     ops::LossSum sum = model.loss(tape, batch, /*count_correct=*/true);
     result.loss_sum += sum.sum;

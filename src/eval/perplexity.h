@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "arch/model.h"
 #include "data/heldout.h"
@@ -21,8 +22,17 @@ struct EvalResult {
   double accuracy() const;       // 0..1
 };
 
-// Reads all rows. The double decoder's block boundaries come from a fixed stream, one set per pass of a few rows: every
-// evaluation of the same rows, in training or by the verb eval, reads the same blocks. `tape` must not record.
-EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows);
+// How the rows are read and what is scored.
+struct EvalTask {
+  std::optional<Objective> objective;  // none: what the architecture learns from plain text
+  // prefix_lm: the share of each row that is read before the rest is scored; 0: a drawn length, as in training.
+  double prefix_share = 0;
+};
+
+// Reads all rows. What prepare() draws comes from a fixed stream, one set per pass of a few rows: every evaluation of
+// the same rows, in training or by the verb eval, reads the same blocks, first parts or stretches. In prefix-LM all
+// architectures are scored on the same tokens: those behind the first part, without BOS and EOS. `tape` must not
+// record. InputError for an objective that the model does not learn.
+EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTask& task = {});
 
 }  // namespace tandem

@@ -70,10 +70,14 @@ struct Batch {
   Objective objective = Objective::text;
 
   // What prepare() of an architecture draws and lays out; left alone by those that do not need it.
-  // Row positions at which a block opens (not 0), ascending, one set for all rows.
+  // Flattened tokens at which a block opens, ascending. The first token of a text opens one anyway and need not be
+  // listed.
   std::vector<int32_t> boundaries;
   // prefix_lm: tokens of each row's (each segment's, in isolated rows) first part. Drawn when empty, else taken.
   std::vector<int32_t> prefixes;
+  // span_corruption: stretches of flattened tokens that are replaced, each inside one text. Drawn when empty, else
+  // taken.
+  std::vector<TokenRange> spans;
   bool two_sided = false;  // the pass computes over reader and writer instead of the rows
   ReaderSide reader;       // empty for models without an encoder
   WriterSide writer;
@@ -84,6 +88,10 @@ struct Batch {
     for (int32_t label : labels) n += label != kIgnoreLabel;
     return n;
   }
+  // What knows nothing of each other: the rows, or the segments of isolated rows, padding included. Flattened, in
+  // order.
+  std::vector<TokenRange> texts() const;
+  bool is_padding(const TokenRange& text) const;
   // The labels that the loss is taken over.
   std::span<const int32_t> loss_labels() const { return two_sided ? writer.labels : labels; }
 };

@@ -126,6 +126,13 @@ TEST(Config, FieldsRoundTrip) {
   c.boundaries = {BoundaryKind::fixed, 12};
   c.max_blocks = 5;
   c.prompt_lengths = {"7", "9:4"};
+  c.decoder_positions = DecoderPositions::after_prompt;
+  c.noise_density = 0.25;
+  c.mean_span_length = 3;
+  c.sentinel_start = 90;
+  c.n_sentinels = 11;
+  c.bos_id = 1;
+  c.eos_id = 2;
   c.mup_base_dim = 16;
   c.mup_base_head_dim = 8;
   FieldList fields, other_fields, default_fields;

@@ -37,13 +37,17 @@ void check_decoding(const ModelConfig& config, const Precision& precision, doubl
   auto model = random_model(config, precision);
   Batch batch = random_batch(config, 1, 15, {});
   for (size_t first : {0, 1, 2, 9, 14}) {
-    // A block opens where decoding begins; with nothing read before, it is the row's first.
-    batch.boundaries.clear();
-    if (first > 0) batch.boundaries.push_back(static_cast<int32_t>(first));
+    // What is read ends where decoding begins. With nothing read before, the double decoder's only block is the row's
+    // first, and the encoder-decoder reads one token.
+    bool writes_bos = config.arch == Arch::encoder_decoder;
+    auto read = static_cast<int32_t>(writes_bos && first == 0 ? 1 : first);
+    choose(batch, config, read > 0 ? std::vector<int32_t>{read} : std::vector<int32_t>{});
     auto whole = logits_of(*model, batch, ctx);
     auto stepwise = decoded(*model, ctx, batch.ids, first);
+    // The encoder-decoder's logits behind BOS come before those of the first token decoded.
+    size_t skipped = writes_bos ? (first == 0 ? 0 : 1) : first;
     for (size_t i = 0; i < stepwise.size(); ++i) {
-      EXPECT_LE(largest_difference(stepwise[i], whole[first + i]), bound) << "read " << first << ", step " << i;
+      EXPECT_LE(largest_difference(stepwise[i], whole[skipped + i]), bound) << "read " << first << ", step " << i;
     }
   }
 }
@@ -76,10 +80,15 @@ TEST_P(Decode, PositionsBeyondTheModelAreInputErrors) {
   Context ctx(1);
   auto model = random_model(GetParam().config, Precision::float32());
   Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
-  std::vector<int32_t> ids(24, 1);
+  std::vector<int32_t> ids(24, 1), longer(25, 1);
   std::vector<float> logits(29);
+  EXPECT_THROW(model->prefill(tape, *model->new_state(100), longer), InputError);
   auto state = model->new_state(100);
   model->prefill(tape, *state, ids);
+  // An encoder-decoder may count from 0 on both sides.
+  bool both = GetParam().config.arch == Arch::encoder_decoder &&
+              GetParam().config.decoder_positions == DecoderPositions::from_zero;
+  for (int i = 0; both && i < 23; ++i) model->decode(tape, *state, 1, logits);
   EXPECT_THROW(model->decode(tape, *state, 1, logits), InputError);
 }
 
@@ -116,6 +125,7 @@ TEST(StateBytes, AreThoseOfTheCosts) {
       // Every layer keeps keys and values of what was written, also where the prompt has one projection for all.
       bool one = named.config.memory_kv == MemoryKv::one_for_all;
       double written = per_token * static_cast<double>(one ? named.config.n_decoder_layers : 1);
+      if (named.config.arch == Arch::encoder_decoder) written *= 2;  // BOS comes first
       EXPECT_EQ(static_cast<double>(state->bytes()), 7 * per_token + written) << named.name;
     }
   }

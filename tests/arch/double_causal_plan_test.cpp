@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "arch/double_decoder.h"
+#include "arch/sides.h"
 #include "base/error.h"
 #include "formats/safetensors.h"
 
@@ -26,10 +27,22 @@ int block_of(int64_t position, const std::vector<int32_t>& boundaries) {
   return block;
 }
 
+JointAttentionLayer::Plans plans_of(int64_t rows, int64_t length, const std::vector<int32_t>& boundaries,
+                                    bool separate) {
+  Batch batch;
+  batch.rows = rows;
+  batch.length = length;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int32_t t : boundaries) batch.boundaries.push_back(static_cast<int32_t>(row * length + t));
+  }
+  JointAttentionLayer::Plans plans;
+  plan_blocks(plans, text_blocks(batch), separate);
+  return plans;
+}
+
 // The rule in words: own block up to itself; all earlier blocks of the encoder's output; its key 0 always.
 void check_plan(int64_t rows, int64_t length, const std::vector<int32_t>& boundaries) {
-  JointAttentionLayer::Plans plans;
-  plan_double_causal(plans, rows, length, boundaries, true);
+  JointAttentionLayer::Plans plans = plans_of(rows, length, boundaries, true);
   for (int64_t q = 0; q < rows * length; ++q) {
     for (int64_t k = 0; k < rows * length; ++k) {
       bool same_row = q / length == k / length;
@@ -66,8 +79,7 @@ void check_against_masks(const std::string& name) {
   for (int64_t i = 0; i < blocks.elements(); ++i)
     boundaries.push_back(static_cast<int32_t>(load_element(blocks, i, 0)));
   int64_t length = self.rows();
-  JointAttentionLayer::Plans plans;
-  plan_double_causal(plans, 1, length, boundaries, true);
+  JointAttentionLayer::Plans plans = plans_of(1, length, boundaries, true);
   for (int64_t q = 0; q < length; ++q) {
     for (int64_t k = 0; k < length; ++k) {
       ASSERT_EQ(sees(plans.joint, q, 0, k), load_element(self, q, k) == 1) << q << " " << k;
@@ -83,9 +95,7 @@ TEST(DoubleCausalPlan, EqualsTheMasksOfBddUnshared) { check_against_masks("bdd_u
 TEST(DoubleCausalPlan, EqualsTheMasksOfBddLogitbias) { check_against_masks("bdd_logitbias"); }
 
 TEST(DoubleCausalPlan, JointPlanAloneLeavesTheHalvesEmpty) {
-  JointAttentionLayer::Plans plans;
-  std::vector<int32_t> boundaries{2};
-  plan_double_causal(plans, 1, 4, boundaries, false);
+  JointAttentionLayer::Plans plans = plans_of(1, 4, {2}, false);
   EXPECT_EQ(plans.joint.runs.size(), 2u);
   EXPECT_TRUE(plans.own_only.runs.empty());
   EXPECT_TRUE(plans.memory_only.runs.empty());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "arch/model.h"
+#include "arch/sides.h"
 
 namespace tandem::test {
 
@@ -19,6 +20,10 @@ inline ModelConfig small_config(Arch arch) {
   c.n_encoder_layers = 2;
   c.n_decoder_layers = 2;
   c.max_seq_len = 24;
+  c.bos_id = 1;
+  c.eos_id = 2;
+  c.sentinel_start = 20;
+  c.n_sentinels = 9;
   return c;
 }
 
@@ -63,6 +68,14 @@ inline std::vector<NamedConfig> small_configs() {
     c.head_dim = 12;
     c.n_decoder_layers = 1;
   });
+  add("encoder_decoder", Arch::encoder_decoder, [](ModelConfig&) {});
+  add("encoder_decoder_grouped", Arch::encoder_decoder, [](ModelConfig& c) {
+    c.n_kv_heads = 2;
+    c.head_dim = 12;
+    c.n_encoder_layers = 1;
+    c.decoder_positions = DecoderPositions::after_prompt;
+    c.mup_base_dim = 16;
+  });
   add("double_decoder_gated", Arch::double_decoder, [](ModelConfig& c) { c.logit_biases = true; });
   return out;
 }
@@ -83,23 +96,67 @@ inline std::unique_ptr<Model> random_model(const ModelConfig& config, const Prec
   return model;
 }
 
-// rows x length random tokens; the label of a token is the next one, and the last one has none.
-inline Batch random_batch(const ModelConfig& config, int64_t rows, int64_t length, std::vector<int32_t> boundaries,
-                          uint64_t seed = 1) {
+// The rows' tokens [begin, begin + rows * length) as plain text; the label of a token is the next one of its row.
+inline void label_rows(Batch& batch) {
+  batch.labels.clear();
+  for (int64_t i = 0; i < batch.tokens(); ++i) {
+    bool last = i % batch.length == batch.length - 1;
+    batch.labels.push_back(last ? kIgnoreLabel : batch.ids[static_cast<size_t>(i + 1)]);
+  }
+}
+
+// What prepare() would lay out with these choices: blocks that open at the row positions `boundaries`; for an
+// encoder-decoder, which can't learn from plain text, the first of them ends what is read.
+inline void choose(Batch& batch, const ModelConfig& config, const std::vector<int32_t>& boundaries) {
+  batch.boundaries.clear();
+  batch.prefixes.clear();
+  if (config.arch == Arch::encoder_decoder) {
+    batch.objective = Objective::prefix_lm;
+    auto prefix = boundaries.empty() ? static_cast<int32_t>(batch.length / 2) : boundaries[0];
+    batch.prefixes.assign(static_cast<size_t>(batch.rows), prefix);
+    lay_out_prefixes(batch, config, config.decoder_positions == DecoderPositions::after_prompt);
+    return;
+  }
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    for (int32_t t : boundaries) batch.boundaries.push_back(static_cast<int32_t>(row * batch.length + t));
+  }
+}
+
+// rows x length random tokens (none of them special) as plain text.
+inline Batch random_rows(const ModelConfig& config, int64_t rows, int64_t length, uint64_t seed = 1) {
   Rng rng(seed, 0);
   Batch batch;
   batch.rows = rows;
   batch.length = length;
-  batch.boundaries = std::move(boundaries);
   for (int64_t i = 0; i < rows * length; ++i) {
-    batch.ids.push_back(static_cast<int32_t>(rng.below(static_cast<uint32_t>(config.vocab_size))));
+    batch.ids.push_back(static_cast<int32_t>(3 + rng.below(static_cast<uint32_t>(config.vocab_size - 3))));
     batch.positions.push_back(static_cast<int32_t>(i % length));
     batch.segments.push_back(0);
   }
-  for (int64_t i = 0; i < rows * length; ++i) {
-    batch.labels.push_back(i % length == length - 1 ? kIgnoreLabel : batch.ids[static_cast<size_t>(i + 1)]);
-  }
+  label_rows(batch);
   return batch;
+}
+
+// The same, ready for a pass.
+inline Batch random_batch(const ModelConfig& config, int64_t rows, int64_t length,
+                          const std::vector<int32_t>& boundaries, uint64_t seed = 1) {
+  Batch batch = random_rows(config, rows, length, seed);
+  choose(batch, config, boundaries);
+  return batch;
+}
+
+// Rows [begin, end) of a batch, ready for a pass with the same choices.
+inline Batch rows_of(const ModelConfig& config, const Batch& batch, int64_t begin, int64_t end,
+                     const std::vector<int32_t>& boundaries) {
+  Batch part;
+  part.rows = end - begin;
+  part.length = batch.length;
+  auto copy = [&](std::vector<int32_t> Batch::*list) {
+    (part.*list).assign((batch.*list).begin() + begin * batch.length, (batch.*list).begin() + end * batch.length);
+  };
+  for (auto list : {&Batch::ids, &Batch::positions, &Batch::segments, &Batch::labels}) copy(list);
+  choose(part, config, boundaries);
+  return part;
 }
 
 // The logits of every token, as a list of rows.

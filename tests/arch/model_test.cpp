@@ -18,21 +18,22 @@ TEST_P(AnyModel, LossIsTheCrossEntropyOfItsLogits) {
   Context ctx(2);
   auto model = random_model(GetParam().config, Precision::reference());
   Batch batch = random_batch(model->config(), 2, 10, {3, 8});
-  batch.labels[4] = kIgnoreLabel;
+  (batch.two_sided ? batch.writer.labels : batch.labels)[4] = kIgnoreLabel;
+  std::span<const int32_t> labels = batch.loss_labels();
   auto logits = logits_of(*model, batch, ctx);
-  Storage token_loss(DType::f64, {batch.tokens()});
+  Storage token_loss(DType::f64, {static_cast<int64_t>(labels.size())});
   Tape tape(ctx, Precision::reference(), Tape::Mode::no_grad);
   ops::LossSum loss = model->loss(tape, batch, true, token_loss.tensor());
   double sum = 0;
   int64_t correct = 0, labelled = 0;
   for (size_t t = 0; t < logits.size(); ++t) {
     double expected = 0;
-    if (batch.labels[t] != kIgnoreLabel) {
+    if (labels[t] != kIgnoreLabel) {
       double total = 0;
       for (double z : logits[t]) total += std::exp(z);
-      auto label = static_cast<size_t>(batch.labels[t]);
+      auto label = static_cast<size_t>(labels[t]);
       expected = std::log(total) - logits[t][label];
-      correct += std::max_element(logits[t].begin(), logits[t].end()) - logits[t].begin() == batch.labels[t];
+      correct += std::max_element(logits[t].begin(), logits[t].end()) - logits[t].begin() == labels[t];
       ++labelled;
     }
     sum += expected;
@@ -40,7 +41,6 @@ TEST_P(AnyModel, LossIsTheCrossEntropyOfItsLogits) {
   }
   EXPECT_NEAR(loss.sum, sum, 1e-10);
   EXPECT_EQ(loss.tokens, labelled);
-  EXPECT_EQ(loss.tokens, batch.labelled());
   EXPECT_EQ(loss.correct, correct);
 }
 
@@ -48,13 +48,13 @@ TEST_P(AnyModel, LossIsTheCrossEntropyOfItsLogits) {
 TEST_P(AnyModel, RowsAreIndependent) {
   Context ctx(2);
   auto model = random_model(GetParam().config, Precision::reference());
-  Batch both = random_batch(model->config(), 2, 10, {3, 8}), second = both;
-  second.rows = 1;
-  for (std::vector<int32_t>* list : {&second.ids, &second.positions, &second.segments, &second.labels}) {
-    list->erase(list->begin(), list->begin() + 10);
-  }
+  Batch both = random_batch(model->config(), 2, 10, {3, 8});
+  Batch second = rows_of(model->config(), both, 1, 2, {3, 8});
   auto of_both = logits_of(*model, both, ctx), alone = logits_of(*model, second, ctx);
-  for (size_t t = 0; t < 10; ++t) EXPECT_LE(largest_difference(of_both[10 + t], alone[t]), 1e-12);
+  ASSERT_EQ(of_both.size(), 2 * alone.size());
+  for (size_t t = 0; t < alone.size(); ++t) {
+    EXPECT_LE(largest_difference(of_both[alone.size() + t], alone[t]), 1e-12);
+  }
 }
 
 TEST_P(AnyModel, ObserverSeesEveryLayerOnce) {
@@ -80,27 +80,46 @@ TEST_P(AnyModel, ObserverSeesEveryLayerOnce) {
 
 TEST_P(AnyModel, PrepareDrawsWhatTheArchitectureNeeds) {
   auto model = random_model(GetParam().config, Precision::float32());
-  Batch batch = random_batch(model->config(), 2, 24, {}), again = batch;
+  Batch batch = random_rows(model->config(), 2, 24);
+  batch.objective = default_objective(model->config().arch);
+  Batch again = batch;
   std::vector<int32_t> ids = batch.ids;
   Rng rng(5, 1), same(5, 1);
   model->prepare(batch, rng);
   model->prepare(again, same);
   EXPECT_EQ(batch.boundaries, again.boundaries);
+  EXPECT_EQ(batch.spans, again.spans);
+  EXPECT_EQ(batch.writer.ids, again.writer.ids);
   EXPECT_EQ(batch.ids, ids);
-  if (model->config().arch == Arch::decoder) {
-    EXPECT_TRUE(batch.boundaries.empty());
-  } else {
-    EXPECT_GE(batch.boundaries.size(), 2u);
-    EXPECT_LE(batch.boundaries.size(), 7u);
+  switch (model->config().arch) {
+    case Arch::decoder:
+      EXPECT_TRUE(batch.boundaries.empty());
+      EXPECT_FALSE(batch.two_sided);
+      break;
+    case Arch::double_decoder:
+      // The same set for both rows.
+      EXPECT_GE(batch.boundaries.size(), 2u * 2);
+      EXPECT_LE(batch.boundaries.size(), 2u * 7);
+      for (size_t i = 0; i < batch.boundaries.size() / 2; ++i) {
+        EXPECT_EQ(batch.boundaries[i] + 24, batch.boundaries[batch.boundaries.size() / 2 + i]);
+      }
+      EXPECT_FALSE(batch.two_sided);
+      break;
+    case Arch::encoder_decoder:
+      EXPECT_FALSE(batch.spans.empty());
+      EXPECT_EQ(batch.reader.sequences.size(), 2u);
+      EXPECT_EQ(batch.writer.blocks.size(), 2u);
+      break;
   }
 }
 
 TEST_P(AnyModel, RowsLongerThanTheModelAndUnknownIdsAreInputErrors) {
   Context ctx(1);
   auto model = random_model(GetParam().config, Precision::float32());
-  EXPECT_THROW(logits_of(*model, random_batch(model->config(), 1, 25, {}), ctx), InputError);
+  EXPECT_THROW(logits_of(*model, random_batch(model->config(), 1, 2 * 25, {}), ctx), InputError);
   Batch batch = random_batch(model->config(), 1, 5, {});
   batch.ids[2] = 29;
+  choose(batch, model->config(), {});
   EXPECT_THROW(logits_of(*model, batch, ctx), InputError);
 }
 

@@ -1,0 +1,84 @@
+// The encoder-decoder baseline, T5-style (Vaswani et al. 2017, Raffel et al. 2020; StandardEncDec of github
+// ashlab11/block-based-double-decoder): a bidirectional encoder, and decoder layers of causal self-attention,
+// cross-attention and MLP. docs/architectures/encoder_decoder.md
+#pragma once
+
+#include <deque>
+
+#include "arch/model.h"
+#include "nn/layers.h"
+
+namespace tandem {
+
+// x + attention(norm(x)) to the encoder's output.
+class CrossAttention {
+ public:
+  CrossAttention(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape);
+
+  // Keys and values of the encoder's output [Tm, dim] at `positions`, in one activation; keys turned.
+  ops::KeyValueHeads project(Tape& tape, Var memory, std::span<const int32_t> positions,
+                             const ops::RopeTable& rope) const;
+  // x [T, dim]; the plan's source 0 is the memory.
+  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const;
+
+ private:
+  nn::LayerShape shape_;
+  Parameter& norm_;  // [dim]
+  Parameter& q_;     // [q_dim, dim]
+  Parameter& kv_;    // [2 * kv_dim, dim]: rows of keys, then values
+  Parameter& out_;   // [dim, q_dim]
+};
+
+struct CrossDecoderLayer {
+  CrossDecoderLayer(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape)
+      : self(store, prefix, shape), cross(store, prefix, shape), mlp(store, prefix, shape, "norm3") {}
+
+  // `own`: what the token sees of its own block, `memory_pass` of the encoder's output.
+  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& own, const nn::Pass& memory_pass,
+              KeyValueCache* cache) const {
+    return mlp.forward(tape, cross.forward(tape, self.forward(tape, x, own, cache), memory, memory_pass));
+  }
+
+  nn::SelfAttention self;
+  CrossAttention cross;
+  nn::Mlp mlp;
+};
+
+class EncoderDecoder final : public Model {
+ public:
+  EncoderDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
+
+  void prepare(Batch& batch, Rng& rng) const override;
+  std::unique_ptr<State> new_state(int64_t capacity) const override;
+  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
+  // The first token that is decoded comes behind BOS, as prefix-LM and conversations have it: of a text that goes on it
+  // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. With
+  // nothing read before, the encoder reads that token and BOS stands alone.
+  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;
+  Costs costs() const override;
+
+ protected:
+  Var hidden(Tape& tape, const Batch& batch) override;
+  const Parameter& output_table() const override { return embedding_; }
+
+ private:
+  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions);
+  // The plans' queries are the tokens of `ids`.
+  Var decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
+                    std::span<const ops::KeyValueHeads> memory, std::deque<KeyValueCache>* caches);
+
+  Parameter& embedding_;  // [V, dim]: both inputs and the output projection
+  Parameter& encoder_norm_weight_;
+  Parameter& encoder_norm_bias_;
+  Parameter& output_norm_weight_;
+  Parameter& output_norm_bias_;
+  std::deque<nn::SelfAttentionLayer> encoder_;
+  std::deque<CrossDecoderLayer> decoder_;
+  nn::Rotary rotary_;
+  // Of the pass in progress.
+  SpanPlan encoder_plan_;
+  SpanPlan own_plan_;
+  SpanPlan memory_plan_;
+};
+
+}  // namespace tandem
