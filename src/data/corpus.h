@@ -1,8 +1,9 @@
-// All the text of a run: files, folders and synthetic stories, already parted into training and held-out text.
+// All the documents of a run: files, folders and synthetic stories, already parted into training and held-out ones.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,26 +18,55 @@ inline constexpr std::string_view kSyntheticSource = "synthetic";
 
 enum class CorpusPart { kTraining, kHeldOut };
 
+// Views that are valid during a visit only.
+struct CorpusDocument {
+  CorpusPart part = CorpusPart::kTraining;
+  size_t source = 0;                      // training: its place in DataConfig::sources
+  std::string_view text;                  // of Records::text
+  std::span<const ChatMessage> messages;  // of Records::conversations
+  std::string_view place;                 // conversations: file and line
+
+  uint64_t text_bytes() const;  // of the text or of all messages
+};
+
 class Corpus {
  public:
   // Lists and checks the files. InputError as in list_sources; for a file that is both trained on and held out; for
   // sources without any text.
   explicit Corpus(const DataConfig& config);
 
+  Records records() const { return records_; }
+  const std::vector<std::string>& source_names() const { return names_; }
+
   // Names files, contents and settings: equal fingerprints, equal documents.
   uint64_t fingerprint() const;
 
-  using Visit = std::function<void(CorpusPart part, std::string_view text)>;
-  // Every document of both parts, in a fixed order. The view is valid during the call only.
-  void for_each(const Visit& visit) const;
+  // Of all documents, as far as a look at the beginning of each file tells.
+  uint64_t estimated_text_bytes() const;
+
+  using Visit = std::function<void(const CorpusDocument& document)>;
+  // Every document of both parts in a fixed order: the held-out files, then the sources one after the other. Training
+  // documents that are equal to one of the held-out files are left out; returns how many.
+  int64_t for_each(const Visit& visit) const;
 
   // Training documents of at most `max_bytes` in total, evenly spread over the corpus: what a tokenizer is trained on.
-  // The size of the corpus is taken from its files, so JSONL gives less by what its records hold beside the text.
   std::vector<std::string> training_sample(int64_t max_bytes) const;
 
  private:
-  std::vector<SourceFile> training_;
+  struct Source {
+    std::vector<SourceFile> files;  // none: synthetic stories
+    bool synthetic = false;
+  };
+  void visit_files(const std::vector<SourceFile>& files, const Visit& visit) const;
+  void visit_stories(CorpusPart part, const Visit& visit) const;
+  std::vector<SourceFile> training_files() const;
+  HoldoutRule choose_rule() const;
+
+  Records records_;
+  std::vector<std::string> names_;
+  std::vector<Source> sources_;
   std::vector<SourceFile> heldout_;
+  double heldout_share_;
   bool explicit_heldout_ = false;
   bool synthetic_training_ = false;
   bool synthetic_heldout_ = false;

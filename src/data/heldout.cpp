@@ -15,9 +15,9 @@ int32_t count_characters(const std::string& utf8) {
 }
 
 // Rows of all documents; with no complete row the unfinished one, if it has a token.
-Batch pack_all(const HeldOut::EachDocument& each_document, const PackRule& rule) {
+Batch pack_text(const HeldOut::EachDocument& each_document, const PackRule& rule) {
   RowPacker packer(rule);
-  Batch rows = empty_batch(rule.length);
+  Batch rows = empty_batch(rule);
   each_document([&](std::span<const uint32_t> rest) {
     while (!rest.empty()) {
       rest = rest.subspan(packer.take(rest));
@@ -27,22 +27,36 @@ Batch pack_all(const HeldOut::EachDocument& each_document, const PackRule& rule)
     }
   });
   if (rows.rows == 0 && packer.started()) {
-    rows = empty_batch(static_cast<int64_t>(packer.ids().size()));
+    rows.length = static_cast<int64_t>(packer.ids().size());
     append_row(rows, packer.ids(), packer.segments(), rule);
   }
   return rows;
 }
 
-void append_copy(Batch& to, const Batch& from, int64_t row) {
-  auto copy = [&](std::vector<int32_t> Batch::*values) {
-    auto begin = (from.*values).begin() + row * from.length;
-    (to.*values).insert((to.*values).end(), begin, begin + from.length);
-  };
-  copy(&Batch::ids);
-  copy(&Batch::positions);
-  copy(&Batch::segments);
-  copy(&Batch::labels);
-  ++to.rows;
+// Rows of all conversations that fit.
+Batch pack_conversations(const HeldOut::EachDocument& each_document, const PackRule& rule) {
+  ConversationPacker packer(rule);
+  Batch rows = empty_batch(rule);
+  each_document([&](std::span<const uint32_t> conversation) {
+    if (packer.add(conversation) != ConversationPacker::Outcome::row_full) return;
+    packer.append_to(rows);
+    packer.add(conversation);
+  });
+  if (packer.started()) packer.append_to(rows);
+  return rows;
+}
+
+Batch pack_all(const HeldOut::EachDocument& each_document, const PackRule& rule) {
+  return rule.records == Records::conversations ? pack_conversations(each_document, rule)
+                                                : pack_text(each_document, rule);
+}
+
+// The same rows without any.
+Batch like(const Batch& rows) {
+  Batch batch = empty_batch(rows.length);
+  batch.isolated = rows.isolated;
+  batch.objective = rows.objective;
+  return batch;
 }
 
 }  // namespace
@@ -75,7 +89,7 @@ HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const 
                  int64_t max_rows)
     : rows_(pack_all(each_document, rule)) {
   if (max_rows > 0 && rows_.rows > max_rows) {
-    Batch chosen = empty_batch(rows_.length);
+    Batch chosen = like(rows_);
     for (int64_t i = 0; i < max_rows; ++i) append_copy(chosen, rows_, i * rows_.rows / max_rows);
     rows_ = std::move(chosen);
   }
@@ -83,7 +97,7 @@ HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const 
   if (labelled_ == 0) {
     throw InputError({.what = "held-out text too short",
                       .got = std::to_string(rows_.tokens()) + " tokens in rows",
-                      .expected = "a row with a token that follows another",
+                      .expected = "a row with a token that is predicted",
                       .hint = "give more text, or a held-out file (data.heldout)"});
   }
   for (int32_t label : rows_.labels) {
@@ -92,7 +106,7 @@ HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const 
 }
 
 Batch HeldOut::batch(int64_t first, int64_t count) const {
-  Batch batch = empty_batch(rows_.length);
+  Batch batch = like(rows_);
   for (int64_t row = first; row < std::min(first + count, rows_.rows); ++row) append_copy(batch, rows_, row);
   return batch;
 }

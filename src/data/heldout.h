@@ -17,7 +17,9 @@ namespace tandem {
 std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer);
 
 // Documents packed once, in their order. The last, unfinished row is dropped, unless it is the only one: then it is
-// kept as one shorter row. With `max_rows` > 0 at most that many rows, spread evenly over all of them.
+// kept as one shorter row. Conversations are packed in their order as well; the last row is padded like all others, and
+// those that are too long are left out or cut as in training. With `max_rows` > 0 at most that many rows, spread evenly
+// over all of them.
 //
 // bits per byte = (sum of the losses in nats over labelled tokens) / ln 2 / text_bytes(): the bytes of exactly the
 // labelled tokens.

@@ -27,11 +27,15 @@ struct Header {
   uint64_t tokens;
   uint64_t text_bytes;
   uint64_t content_hash;
-  uint64_t reserved[3];
+  uint64_t records;
+  uint64_t reserved[2];
 };
 static_assert(sizeof(Header) == 96);
 
 uint64_t padded(uint64_t id_bytes) { return (id_bytes + 7) / 8 * 8; }
+
+// What of a stored id is the id.
+uint32_t id_mask(Records records) { return records == Records::conversations ? ~kResponseBit : ~uint32_t{0}; }
 
 std::string_view as_bytes(const void* data, size_t bytes) { return {static_cast<const char*>(data), bytes}; }
 
@@ -49,9 +53,22 @@ ShardWriter::ShardWriter(const fs::path& path, TokenSpace space) : file_(path), 
   file_.write(&empty, sizeof empty);
 }
 
+std::vector<uint32_t> mark_responses(std::span<const int32_t> ids, std::span<const Role> roles) {
+  std::vector<uint32_t> stored(ids.begin(), ids.end());
+  for (size_t i = 0; i < stored.size(); ++i) {
+    if (roles[i] == Role::response) stored[i] |= kResponseBit;
+  }
+  return stored;
+}
+
 void ShardWriter::add_document(std::span<const int32_t> ids, uint64_t text_bytes) {
-  for (int32_t id : ids) {
-    if (id < 0 || id >= space_.vocab_size) {
+  add_stored({reinterpret_cast<const uint32_t*>(ids.data()), ids.size()}, text_bytes);
+}
+
+void ShardWriter::add_stored(std::span<const uint32_t> ids, uint64_t text_bytes) {
+  uint32_t mask = id_mask(space_.records);
+  for (uint32_t id : ids) {
+    if ((id & mask) >= static_cast<uint64_t>(space_.vocab_size)) {
       throw LogicError({.what = "token outside the vocabulary", .got = std::to_string(id)});
     }
   }
@@ -77,6 +94,7 @@ void ShardWriter::finish() {
   header.tokens = tokens();
   header.text_bytes = text_bytes_;
   header.content_hash = hash_.value();
+  header.records = static_cast<uint64_t>(space_.records);
   file_.write_at(0, as_bytes(&header, sizeof header));
   file_.finish();
 }
@@ -100,6 +118,10 @@ Shard::Shard(const fs::path& path, const TokenSpace& space) : map_(path) {
   if (header.vocab_size != static_cast<uint64_t>(space.vocab_size)) {
     reject(fmt::format("{} vocabulary entries", header.vocab_size), std::to_string(space.vocab_size));
   }
+  if (header.records != static_cast<uint64_t>(space.records)) {
+    reject(fmt::format("records of kind {}", header.records),
+           fmt::format("kind {}", static_cast<uint64_t>(space.records)));
+  }
   // Counts are bounded by the size of the file before they are multiplied.
   uint64_t payload = file.size() - sizeof header;
   bool fits = header.tokens <= payload / 4 && header.documents < payload / 8;
@@ -122,9 +144,10 @@ Shard::Shard(const fs::path& path, const TokenSpace& space) : map_(path) {
   if (starts_.front() != 0 || starts_.back() != header.tokens || !std::is_sorted(starts_.begin(), starts_.end())) {
     reject("document starts out of order", "ascending starts from 0 to the number of tokens");
   }
-  auto foreign = std::find_if(ids_.begin(), ids_.end(), [&](uint32_t id) { return id >= header.vocab_size; });
+  uint32_t mask = id_mask(space.records);
+  auto foreign = std::find_if(ids_.begin(), ids_.end(), [&](uint32_t id) { return (id & mask) >= header.vocab_size; });
   if (foreign != ids_.end()) {
-    reject(fmt::format("id {} at token {}", *foreign, foreign - ids_.begin()),
+    reject(fmt::format("id {} at token {}", *foreign & mask, foreign - ids_.begin()),
            fmt::format("ids below {}", header.vocab_size));
   }
   Hash64 content;
@@ -176,11 +199,15 @@ void ShardSetWriter::open() {
 }
 
 void ShardSetWriter::add_document(std::span<const int32_t> ids, uint64_t text_bytes) {
+  add_stored({reinterpret_cast<const uint32_t*>(ids.data()), ids.size()}, text_bytes);
+}
+
+void ShardSetWriter::add_stored(std::span<const uint32_t> ids, uint64_t text_bytes) {
   if (writer_->tokens() > 0 && writer_->tokens() + ids.size() > kTokensPerShard) {
     writer_->finish();
     open();
   }
-  writer_->add_document(ids, text_bytes);
+  writer_->add_stored(ids, text_bytes);
 }
 
 int64_t ShardSetWriter::finish() {

@@ -3,7 +3,9 @@
 // File (little endian): header of 96 bytes, u32 ids [tokens], zero bytes up to a multiple of 8, u64 document starts
 // [documents + 1] (token numbers; the first is 0, the last is the number of tokens). Header: 8 bytes "TANDEMTK",
 // u32 version (1), u32 header bytes, 16 bytes of tokenizer hash (hexadecimal), u64 vocabulary size, u64 documents,
-// u64 tokens, u64 bytes of text, u64 content hash (of ids, starts and bytes of text), 24 zero bytes.
+// u64 tokens, u64 bytes of text, u64 content hash (of ids, starts and bytes of text), u64 records (0 text,
+// 1 conversations), 16 zero bytes. In shards of conversations the highest bit of an id is set when the token belongs to
+// a response.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +18,8 @@
 
 #include "base/file.h"
 #include "data/hash.h"
+#include "data/records.h"
+#include "text/batch.h"
 
 namespace tandem {
 
@@ -23,15 +27,26 @@ namespace tandem {
 struct TokenSpace {
   std::string tokenizer_hash;  // 16 hexadecimal digits
   int64_t vocab_size = 0;
+  Records records = Records::text;
   bool operator==(const TokenSpace&) const = default;
 };
+
+// Of an id in a shard of conversations: the token belongs to a response.
+inline constexpr uint32_t kResponseBit = uint32_t{1} << 31;
+
+inline int32_t token_id(uint32_t stored) { return static_cast<int32_t>(stored & ~kResponseBit); }
+inline bool in_response(uint32_t stored) { return (stored & kResponseBit) != 0; }
+// The ids of a conversation as a shard holds them.
+std::vector<uint32_t> mark_responses(std::span<const int32_t> ids, std::span<const Role> roles);
 
 // One file, written aside and renamed by finish().
 class ShardWriter {
  public:
   ShardWriter(const std::filesystem::path& path, TokenSpace space);
-  // Ids outside the vocabulary are a LogicError.
+  // Ids outside the vocabulary, or response bits in a shard of text, are a LogicError.
   void add_document(std::span<const int32_t> ids, uint64_t text_bytes);
+  // The same for ids as they are stored.
+  void add_stored(std::span<const uint32_t> ids, uint64_t text_bytes);
   uint64_t tokens() const { return starts_.back(); }
   void finish();
 
@@ -65,18 +80,29 @@ class Shard {
   uint64_t content_hash_ = 0;
 };
 
+// Numbered documents of tokens, however they are kept.
+class DocumentStore {
+ public:
+  virtual ~DocumentStore() = default;
+  virtual int64_t documents() const = 0;
+  virtual int64_t tokens() const = 0;
+  virtual std::span<const uint32_t> document(int64_t index) const = 0;
+  // Names the data in cursors and checkpoints.
+  virtual std::string hash() const = 0;
+};
+
 // Documents of several shards under one numbering.
-class ShardSet {
+class ShardSet : public DocumentStore {
  public:
   ShardSet() = default;
   explicit ShardSet(std::vector<Shard> shards);
 
-  int64_t documents() const { return first_.empty() ? 0 : first_.back(); }
-  int64_t tokens() const { return tokens_; }
+  int64_t documents() const override { return first_.empty() ? 0 : first_.back(); }
+  int64_t tokens() const override { return tokens_; }
   uint64_t text_bytes() const { return text_bytes_; }
-  // Of the contents of all shards in their order: names the data in cursors and checkpoints.
-  std::string hash() const;
-  std::span<const uint32_t> document(int64_t index) const;
+  // Of the contents of all shards in their order.
+  std::string hash() const override;
+  std::span<const uint32_t> document(int64_t index) const override;
 
  private:
   std::vector<Shard> shards_;
@@ -91,6 +117,7 @@ class ShardSetWriter {
  public:
   ShardSetWriter(std::filesystem::path folder, std::string name, TokenSpace space);
   void add_document(std::span<const int32_t> ids, uint64_t text_bytes);
+  void add_stored(std::span<const uint32_t> ids, uint64_t text_bytes);
   // Number of files written; at least one.
   int64_t finish();
 

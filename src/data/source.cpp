@@ -3,15 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "data/conversation.h"
 #include "data/hash.h"
-#include "text/unicode.h"
+#include "data/json_lines.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -19,86 +18,101 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kManyDocuments = 20;
-constexpr int kHeldOutOneIn = 20;
-constexpr uint64_t kHeldOutBelow = std::numeric_limits<uint64_t>::max() / kHeldOutOneIn;
 
-void check_utf8(std::string_view text, const SourceFile& file) {
-  size_t valid = valid_utf8_prefix(text);
-  if (valid == text.size()) return;
-  std::string place = fmt::format("{}, byte {}", file.path.string(), valid);
+[[noreturn]] void not_utf8(const Utf8Scan& scan, const SourceFile& file) {
+  std::string place = fmt::format("{}, byte {}", file.path.string(), scan.valid_bytes());
   if (file.kind == SourceFile::Kind::kJsonLines) {
-    auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(valid), '\n');
-    place = fmt::format("{}:{}, byte {} of the file", file.path.string(), line, valid);
+    place = fmt::format("{}:{}, byte {} of the {}", file.path.string(), scan.line(), scan.valid_bytes(),
+                        file.compression == Compression::none ? "file" : "text");
   }
   throw InputError({.what = "text is not UTF-8",
                     .where = place,
-                    .got = fmt::format("0x{:02x}", static_cast<unsigned char>(text[valid])),
+                    .got = fmt::format("0x{:02x}", scan.bad_byte()),
                     .expected = "UTF-8"});
 }
 
-bool blank(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+// What one pass over a file tells.
+struct Scanned {
+  SourceFile file;
+  std::string first_record;  // the first line of JSONL that is not blank
+  int64_t first_line = 0;
+  uint64_t sample_bytes = 0;  // of the first records
+  uint64_t sample_text = 0;   // of the strings in them that are read
+};
 
-// Calls visit(line, number) for every line that is not blank; `visit` returns false to stop.
-template <class Visit>
-void for_each_line(std::string_view text, Visit visit) {
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    size_t end = std::min(text.find('\n', begin), text.size());
-    ++number;
-    std::string_view line = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (!blank(line) && !visit(line, number)) return;
+// Bytes of the strings below the keys that are read.
+uint64_t text_in(const Json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>().size();
+  uint64_t bytes = 0;
+  if (value.is_array()) {
+    for (const Json& element : value) bytes += text_in(element);
   }
+  if (!value.is_object()) return bytes;
+  for (const char* key : {"text", "prompt", "response", "messages", "content"}) {
+    if (auto found = value.find(key); found != value.end()) bytes += text_in(*found);
+  }
+  return bytes;
 }
 
-Json parse_record(std::string_view line, int64_t number, const fs::path& path) {
-  std::string where = fmt::format("{}:{}", path.string(), number);
-  Json record;
+void look_at_record(Scanned& scanned, std::string_view line, int64_t number) {
+  constexpr int64_t kSampleRecords = 64;
+  if (scanned.file.documents == 0) {
+    scanned.first_record = line;
+    scanned.first_line = number;
+  }
+  if (scanned.file.documents++ >= kSampleRecords) return;
+  scanned.sample_bytes += line.size() + 1;
   try {
-    record = parse_json(line, "the line");
-  } catch (const InputError& error) {
-    throw InputError({.what = "bad JSONL record", .where = where, .hint = error.what()});
+    Json record = parse_json(line, "the line");
+    if (record.is_object()) scanned.sample_text += text_in(record);
+  } catch (const InputError&) {
+    // Refused, with its place, when it is read.
   }
-  if (!record.is_object()) {
-    throw InputError({.what = "bad JSONL record", .where = where, .expected = "a JSON object with \"text\""});
-  }
-  return record;
 }
 
-bool first_record_has_text(std::string_view text, const fs::path& path) {
-  bool found = false;
-  for_each_line(text, [&](std::string_view line, int64_t number) {
-    found = parse_record(line, number, path).contains("text");
-    return false;
+Scanned scan(SourceFile file) {
+  Scanned scanned{.file = std::move(file)};
+  SourceFile& result = scanned.file;
+  Utf8Scan utf8;
+  Hash64 hash;
+  LineReader lines([&](std::string_view line, int64_t number) {
+    if (!blank_line(line)) look_at_record(scanned, line, number);
   });
-  return found;
-}
-
-std::optional<SourceFile::Kind> kind_of(const fs::path& path) {
-  std::string extension = path.extension().string();
-  if (extension == ".txt") return SourceFile::Kind::kText;
-  if (extension == ".jsonl") return SourceFile::Kind::kJsonLines;
-  return std::nullopt;
-}
-
-// False for a table without text that a folder happens to hold.
-bool add_file(const fs::path& path, SourceFile::Kind kind, bool from_folder, std::vector<SourceFile>& files) {
-  MappedFile map(path);
-  SourceFile file{.path = path, .kind = kind};
-  check_utf8(map.text(), file);
-  file.bytes = map.text().size();
-  file.hash = hash64(map.text());
-  if (kind == SourceFile::Kind::kText) {
-    file.documents = map.text().empty() ? 0 : 1;
-  } else {
-    if (from_folder && !blank(map.text()) && !first_record_has_text(map.text(), path)) return false;
-    for_each_line(map.text(), [&](std::string_view, int64_t) { return ++file.documents > 0; });
+  read_pieces(result.path, result.compression, [&](std::string_view piece) {
+    if (!utf8.push(piece)) not_utf8(utf8, result);
+    hash.add(piece);
+    result.bytes += piece.size();
+    if (result.kind == SourceFile::Kind::kJsonLines) lines.push(piece);
+  });
+  if (!utf8.finish()) not_utf8(utf8, result);
+  lines.finish();
+  result.hash = hash.value();
+  if (result.kind == SourceFile::Kind::kText) result.documents = result.bytes > 0 ? 1 : 0;
+  if (scanned.sample_bytes > 0) {
+    result.text_share = static_cast<double>(scanned.sample_text) / static_cast<double>(scanned.sample_bytes);
   }
-  files.push_back(std::move(file));
-  return true;
+  return scanned;
 }
 
-void add_folder(const fs::path& folder, std::vector<SourceFile>& files) {
+const char* wanted_keys(Records records) { return records == Records::text ? "\"text\"" : kConversationKeys; }
+
+bool first_record_fits(const Scanned& scanned, Records records) {
+  if (scanned.first_record.empty()) return true;
+  Json record = parse_record(scanned.first_record, scanned.first_line, scanned.file.path, wanted_keys(records));
+  return records == Records::text ? record.contains("text") : is_conversation(record);
+}
+
+// By the extensions; nothing for a file that no folder is searched for.
+std::optional<SourceFile> describe(const fs::path& path) {
+  SourceFile file{.path = path, .compression = compression_of(path)};
+  std::string extension =
+      (file.compression == Compression::none ? path : fs::path(path).replace_extension()).extension().string();
+  if (extension != ".txt" && extension != ".jsonl") return std::nullopt;
+  file.kind = extension == ".txt" ? SourceFile::Kind::kText : SourceFile::Kind::kJsonLines;
+  return file;
+}
+
+std::vector<fs::path> files_below(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
   for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
@@ -108,107 +122,136 @@ void add_folder(const fs::path& folder, std::vector<SourceFile>& files) {
     throw InputError({.what = "cannot read folder", .where = folder.string(), .got = error.message()});
   }
   std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return a.string() < b.string(); });
+  return found;
+}
+
+void add_folder(const fs::path& folder, Records records, std::vector<SourceFile>& files) {
+  std::vector<fs::path> found = files_below(folder);
   size_t before = files.size(), other = 0;
   for (const fs::path& path : found) {
-    auto kind = kind_of(path);
-    if (!kind) {
+    std::optional<SourceFile> file = describe(path);
+    if (!file || (records == Records::conversations && file->kind == SourceFile::Kind::kText)) {
       ++other;
-    } else if (!add_file(path, *kind, true, files)) {
-      log::info("{}: left out, its records have no \"text\"", path.string());
+      continue;
     }
+    Scanned scanned = scan(std::move(*file));
+    if (scanned.file.kind == SourceFile::Kind::kJsonLines && !first_record_fits(scanned, records)) {
+      log::info("{}: left out, its first record has no {}", path.string(), wanted_keys(records));
+      continue;
+    }
+    files.push_back(std::move(scanned.file));
   }
-  if (other > 0) log::info("{}: {} files that are neither .txt nor .jsonl left out", folder.string(), other);
+  const char* kinds = records == Records::text ? ".txt or .jsonl" : ".jsonl";
+  if (other > 0) log::info("{}: {} files that are not {} left out", folder.string(), other, kinds);
   if (files.size() == before) {
-    throw InputError({.what = "folder without text",
+    throw InputError({.what = records == Records::text ? "folder without text" : "folder without conversations",
                       .where = folder.string(),
                       .got = fmt::format("{} other files", found.size()),
-                      .expected = ".txt or .jsonl files"});
+                      .expected = fmt::format("{} files with {}", kinds, wanted_keys(records))});
   }
 }
 
-// End of the part of `text` that is trained on.
-size_t tail_cut(std::string_view text) {
-  size_t mark = text.size() - text.size() / kHeldOutOneIn, lowest = mark - text.size() / kHeldOutOneIn;
-  if (mark == text.size()) return mark;
-  std::string_view before = text.substr(0, mark);
-  for (std::string_view boundary : {"\n\n", "\n", " "}) {
-    size_t found = before.rfind(boundary);
-    if (found != std::string_view::npos && found + boundary.size() > lowest) return found + boundary.size();
+void add_file(const fs::path& path, Records records, std::vector<SourceFile>& files) {
+  // A file that was named is text whatever it is called (README.md, LICENSE, notes.gz); compressed files of other kinds
+  // fail as not UTF-8.
+  if (path.extension() == ".json") {
+    throw InputError({.what = "text file of unknown kind",
+                      .where = path.string(),
+                      .got = "'.json'",
+                      .expected = "a text file, .jsonl or a folder",
+                      .hint = "one JSON object per line is .jsonl"});
   }
-  while (mark > 0 && (static_cast<unsigned char>(text[mark]) & 0xC0) == 0x80) --mark;
-  return mark;
+  SourceFile file = describe(path).value_or(
+      SourceFile{.path = path, .kind = SourceFile::Kind::kText, .compression = compression_of(path)});
+  if (records == Records::conversations && file.kind == SourceFile::Kind::kText) {
+    throw InputError({.what = "text where conversations are wanted",
+                      .where = path.string(),
+                      .expected = fmt::format("a .jsonl file whose records have {}", kConversationKeys)});
+  }
+  files.push_back(scan(std::move(file)).file);
+}
+
+void check_unchanged(const SourceFile& file, uint64_t bytes) {
+  if (bytes == file.bytes) return;
+  throw InputError({.what = "file changed while it was read",
+                    .where = file.path.string(),
+                    .got = fmt::format("{} bytes", bytes),
+                    .expected = fmt::format("{} bytes", file.bytes)});
+}
+
+// Every line of a JSONL file that is not blank.
+void for_each_record(const SourceFile& file, Records records, const std::function<void(Json, std::string)>& visit) {
+  uint64_t bytes = 0;
+  LineReader lines([&](std::string_view line, int64_t number) {
+    if (blank_line(line)) return;
+    visit(parse_record(line, number, file.path, wanted_keys(records)), line_place(file.path, number));
+  });
+  read_pieces(file.path, file.compression, [&](std::string_view piece) {
+    bytes += piece.size();
+    lines.push(piece);
+  });
+  lines.finish();
+  check_unchanged(file, bytes);
+}
+
+void visit_text(const SourceFile& file, const std::function<void(std::string_view)>& visit) {
+  bool in_pieces = file.compression != Compression::none;  // else the one piece is a map of the file: no copy
+  std::string whole;
+  uint64_t bytes = 0;
+  read_pieces(file.path, file.compression, [&](std::string_view piece) {
+    bytes += piece.size();
+    if (in_pieces) {
+      whole += piece;
+    } else {
+      check_unchanged(file, bytes);
+      visit(piece);
+    }
+  });
+  check_unchanged(file, bytes);
+  if (!whole.empty()) visit(whole);
 }
 
 }  // namespace
 
-std::vector<SourceFile> list_sources(const std::vector<std::string>& paths) {
+std::vector<SourceFile> list_sources(const std::vector<std::string>& paths, Records records) {
   std::vector<SourceFile> files;
   for (const std::string& name : paths) {
-    fs::path path = name;
     std::error_code ignored;
-    if (fs::is_directory(path, ignored)) {
-      add_folder(path, files);
-      continue;
+    if (fs::is_directory(name, ignored)) {
+      add_folder(name, records, files);
+    } else {
+      add_file(name, records, files);
     }
-    auto kind = kind_of(path);
-    // A file that was named is text whatever it is called (README.md, LICENSE); compressed files fail as not UTF-8.
-    if (path.extension() == ".json") {
-      throw InputError({.what = "text file of unknown kind",
-                        .where = name,
-                        .got = "'.json'",
-                        .expected = "a text file, .jsonl or a folder",
-                        .hint = "one JSON object per line is .jsonl"});
-    }
-    add_file(path, kind.value_or(SourceFile::Kind::kText), false, files);
   }
   return files;
 }
 
 void for_each_document(const std::vector<SourceFile>& files, const std::function<void(std::string_view)>& visit) {
   for (const SourceFile& file : files) {
-    MappedFile map(file.path);
-    if (map.text().size() != file.bytes) {
-      throw InputError({.what = "file changed while it was read",
-                        .where = file.path.string(),
-                        .got = fmt::format("{} bytes", map.text().size()),
-                        .expected = fmt::format("{} bytes", file.bytes)});
-    }
     if (file.kind == SourceFile::Kind::kText) {
-      if (!map.text().empty()) visit(map.text());
+      visit_text(file, visit);
       continue;
     }
-    for_each_line(map.text(), [&](std::string_view line, int64_t number) {
-      Json record = parse_record(line, number, file.path);
-      visit(json_string(record, "text", fmt::format("{}:{}", file.path.string(), number)));
-      return true;
+    for_each_record(file, Records::text,
+                    [&](const Json& record, const std::string& place) { visit(json_string(record, "text", place)); });
+  }
+}
+
+void for_each_conversation(const std::vector<SourceFile>& files, const VisitConversation& visit) {
+  for (const SourceFile& file : files) {
+    for_each_record(file, Records::conversations, [&](const Json& record, const std::string& place) {
+      visit(parse_conversation(record, place), place);
     });
   }
 }
 
-HoldoutRule make_holdout_rule(const std::vector<SourceFile>& files) {
+HoldoutRule make_holdout_rule(const std::vector<SourceFile>& files, double share) {
   int64_t documents = 0;
   for (const SourceFile& file : files) documents += file.documents;
-  if (documents < kManyDocuments) return {.kind = HoldoutRule::Kind::kTails};
-  uint64_t smallest = std::numeric_limits<uint64_t>::max(), largest = 0;
-  for_each_document(files, [&](std::string_view text) {
-    uint64_t hash = hash64(text);
-    smallest = std::min(smallest, hash);
-    largest = std::max(largest, hash);
-  });
-  bool none = smallest >= kHeldOutBelow, all = largest < kHeldOutBelow;
-  return {.kind = HoldoutRule::Kind::kDocuments, .below = none || all ? smallest + 1 : kHeldOutBelow};
-}
-
-SplitDocument split_document(std::string_view text, const HoldoutRule& rule) {
-  switch (rule.kind) {
-    case HoldoutRule::Kind::kNothing: return {.training = text, .heldout = {}};
-    case HoldoutRule::Kind::kDocuments:
-      if (hash64(text) < rule.below) return {.training = {}, .heldout = text};
-      return {.training = text, .heldout = {}};
-    case HoldoutRule::Kind::kTails: break;
-  }
-  size_t cut = tail_cut(text);
-  return {.training = text.substr(0, cut), .heldout = text.substr(cut)};
+  if (documents < kManyDocuments) return {.kind = HoldoutRule::Kind::kTails, .share = share};
+  HoldoutChoice choice(share);
+  for_each_document(files, [&](std::string_view text) { choice.add(hash64(text)); });
+  return choice.rule();
 }
 
 }  // namespace tandem

@@ -1,17 +1,24 @@
-// Documents out of files and folders, and the rule that holds some of them out.
+// Documents and conversations out of files and folders.
 //
 // A .txt file, or another file that is named by itself, is one document. A .jsonl file holds one JSON object per line
-// (lines end in LF), whose "text" is a document; lines of white space are skipped. A folder stands for all .txt and
-// .jsonl files in it and below, in the order of their paths; other files, and .jsonl files whose first record has no
-// "text", are counted and left out.
+// (lines end in LF), whose "text" is a document, or which is a conversation (data/conversation.h); lines of white space
+// are skipped. Both may be compressed: .txt.gz, .jsonl.gz, .txt.zst, .jsonl.zst. A folder stands for all such files in
+// it and below, in the order of their paths; other files, and .jsonl files whose first record is of another kind, are
+// counted and left out.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/holdout.h"
+#include "data/records.h"
+#include "formats/compressed.h"
+#include "text/chat_template.h"
 
 namespace tandem {
 
@@ -19,40 +26,27 @@ struct SourceFile {
   enum class Kind { kText, kJsonLines };
   std::filesystem::path path;
   Kind kind = Kind::kText;
-  uint64_t bytes = 0;
-  uint64_t hash = 0;      // hash64 of the file's bytes
+  Compression compression = Compression::none;
+  uint64_t bytes = 0;     // of the text, decompressed
+  uint64_t hash = 0;      // hash64 of the text
   int64_t documents = 0;  // lines with a record, or 1; empty files have none
+  double text_share = 1;  // JSONL: bytes of text in a byte of the file, by its first few records
 };
 
-// Lists, reads and checks the files once. InputError: a path that is missing, of another kind or unreadable, bytes that
-// are not UTF-8 (file and byte offset), no file at all.
-std::vector<SourceFile> list_sources(const std::vector<std::string>& paths);
+// Lists, reads and checks the files once. InputError: a path that is missing, of another kind or unreadable, a damaged
+// archive, bytes that are not UTF-8 (file and byte offset), a folder without a fitting file; a text file where
+// conversations are wanted.
+std::vector<SourceFile> list_sources(const std::vector<std::string>& paths, Records records = Records::text);
 
 // Calls `visit` with every document in order. The view is valid during the call only. InputError names file and line of
 // a record that does not parse or has no "text".
 void for_each_document(const std::vector<SourceFile>& files, const std::function<void(std::string_view text)>& visit);
 
-// Which part of the text is held out when no held-out files are given:
-//  - 20 documents or more: whole documents, by a hash of the text. About 5 % of them; the choice does not depend on
-//    their order or number, and equal texts stay together. If the hash takes none (or all), the document with the
-//    smallest hash alone is held out.
-//  - fewer: the last 5 % of each document, cut behind a blank line, else behind a line, else behind a space, if there
-//  is
-//    one in the 5 % before the mark; else in front of the character at the mark.
-struct HoldoutRule {
-  enum class Kind { kNothing, kDocuments, kTails };
-  Kind kind = Kind::kNothing;
-  uint64_t below = 0;  // kDocuments: texts whose hash64 is smaller are held out
-};
+// The same for conversations; `place` is file and line.
+using VisitConversation = std::function<void(std::span<const ChatMessage> messages, const std::string& place)>;
+void for_each_conversation(const std::vector<SourceFile>& files, const VisitConversation& visit);
 
-// Reads all documents when it has to.
-HoldoutRule make_holdout_rule(const std::vector<SourceFile>& files);
-
-struct SplitDocument {
-  std::string_view training;  // either may be empty
-  std::string_view heldout;
-};
-
-SplitDocument split_document(std::string_view text, const HoldoutRule& rule);
+// kDocuments from 20 documents on, kTails for fewer. Reads all documents when it has to.
+HoldoutRule make_holdout_rule(const std::vector<SourceFile>& files, double share = kHeldOutShare);
 
 }  // namespace tandem

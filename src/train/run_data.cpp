@@ -1,5 +1,6 @@
 #include "train/run_data.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "base/clock.h"
@@ -17,7 +18,14 @@ constexpr int64_t kTokenizerText = int64_t{32} << 20;
 
 Tokenizer train_tokenizer(const DataConfig& config, const Corpus& corpus) {
   Stopwatch watch;
-  BpeTrainer trainer({.vocab_size = static_cast<int32_t>(config.vocab_size)});
+  TrainBpeOptions options{.vocab_size = static_cast<int32_t>(config.vocab_size)};
+  if (config.role_tokens || config.records == Records::conversations) {
+    for (const std::string& token : config.chat.all()) {
+      bool known = std::count(options.special_tokens.begin(), options.special_tokens.end(), token) > 0;
+      if (!known) options.special_tokens.push_back(token);
+    }
+  }
+  BpeTrainer trainer(options);
   for (const std::string& document : corpus.training_sample(kTokenizerText)) trainer.add(document);
   Tokenizer tokenizer = Tokenizer::parse(trainer.train(), "trained tokenizer");
   log::info("tokenizer of {} tokens trained in {:.1f} s", tokenizer.vocab_size(), watch.seconds());
@@ -36,12 +44,12 @@ Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const
 
 }  // namespace
 
-RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder) {
+RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder, const DiskPlan& disk) {
   check(config, "");
   Corpus corpus(config);
   Tokenizer tokenizer = obtain_tokenizer(config, corpus, folder);
   fs::path cache = config.cache.empty() ? folder / "data" : fs::path(config.cache);
-  TokenData tokens = TokenData::prepare(tokenizer, config, corpus, pool, cache);
+  TokenData tokens = TokenData::prepare(tokenizer, config, corpus, pool, cache, disk);
   return {std::move(tokenizer), std::move(tokens)};
 }
 

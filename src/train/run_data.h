@@ -17,7 +17,9 @@ struct RunData {
 };
 
 // `folder`: where a trained tokenizer is kept (tokenizer.json; one that is there is used again) and, unless data.cache
-// names another place, the token shards. InputError for text or a tokenizer that cannot be used.
-RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const std::filesystem::path& folder);
+// names another place, the token shards. `disk`: what else the run will write there. InputError for text or a tokenizer
+// that cannot be used and for a disk without room for the shards, which is said before the first of them is written.
+RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const std::filesystem::path& folder,
+                         const DiskPlan& disk = {});
 
 }  // namespace tandem

@@ -107,8 +107,23 @@ TEST_F(TokenDataTest, DamagedOrUnfinishedTokensAreMadeAgain) {
   EXPECT_FALSE(again.from_cache());
   EXPECT_EQ(again.training().hash(), hash);
   EXPECT_TRUE(prepare().from_cache());
-  for (const char* done : {"", "{", "{\"training_shards\": 100000000000, \"heldout_shards\": 1}", "[]",
-                           "{\"training_shards\": -1, \"heldout_shards\": 1}"}) {
+  std::string whole = read_file(made / "done.json");
+  Json values = Json::parse(whole);
+  std::vector<std::string> damaged{"", "{", "[]", whole.substr(0, whole.size() / 2)};
+  auto change = [&](const char* key, const Json& value) {
+    Json changed = values;
+    changed[key] = value;
+    damaged.push_back(changed.dump());
+  };
+  change("training_shards", 100000000000);
+  change("training_shards", -1);
+  change("heldout_shards", "1");
+  change("documents", 7);
+  change("documents", Json{{"0", 1}});
+  change("documents", Json::array({"1"}));
+  change("documents", Json::array({1}));
+  change("left_out", nullptr);
+  for (const std::string& done : damaged) {
     write_file_atomically(made / "done.json", done);
     EXPECT_FALSE(prepare().from_cache()) << done;
   }
