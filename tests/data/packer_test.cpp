@@ -140,6 +140,39 @@ TEST(Packer, SegmentsNumberTheDocumentsOfARow) {
             (Rows{{0, 0, 0, 0, 0, 0, 1, 1}, {0, 0, 0, 0, 0, 0, 0, 0}}));
 }
 
+// Rows are the same; positions restart, and no document is asked for the beginning of the next.
+TEST(Packer, IsolatedDocumentsHavePositionsOfTheirOwn) {
+  Rng rng(7, 1);
+  for (int round = 0; round < 200; ++round) {
+    PackRule rule{.length = 2 + rng.below(20), .bos = 1, .eos = 2}, isolated = rule;
+    isolated.isolated = true;
+    Packed packed = pack(random_documents(rng, 1 + rng.below(12), 1 + rng.below(9)), rule);
+    Batch open = empty_batch(rule), closed = empty_batch(isolated);
+    for (size_t row = 0; row < packed.ids.size(); ++row) {
+      append_row(open, packed.ids[row], packed.segments[row], rule);
+      append_row(closed, packed.ids[row], packed.segments[row], isolated);
+    }
+    EXPECT_FALSE(open.isolated);
+    EXPECT_TRUE(closed.isolated);
+    EXPECT_EQ(open.ids, closed.ids);
+    EXPECT_EQ(open.segments, closed.segments);
+    for (size_t t = 0; t < closed.ids.size(); ++t) {
+      bool opens = t % static_cast<size_t>(rule.length) == 0 || closed.segments[t] != closed.segments[t - 1];
+      EXPECT_EQ(closed.positions[t], opens ? 0 : closed.positions[t - 1] + 1);
+      EXPECT_EQ(open.positions[t], static_cast<int32_t>(t % static_cast<size_t>(rule.length)));
+      bool last = t + 1 == closed.ids.size() || closed.segments[t + 1] != closed.segments[t];
+      EXPECT_EQ(closed.labels[t], last ? kIgnoreLabel : open.labels[t]);
+    }
+  }
+  // Two slots were left: without a mark the end of one document stands before the beginning of the next.
+  PackRule rule{.length = 8, .bos = 1, .eos = 2, .isolated = true};
+  Packed packed = pack({{5, 5, 5, 5, 5}, {6, 6, 6}}, rule);
+  Batch batch = empty_batch(rule);
+  append_row(batch, packed.ids[0], packed.segments[0], rule);
+  EXPECT_EQ(batch.ids, (std::vector<int32_t>{1, 5, 5, 5, 5, 5, 6, 6}));
+  EXPECT_EQ(batch.labels, (std::vector<int32_t>{-100, 5, 5, 5, 5, -100, 6, -100}));
+}
+
 TEST(Packer, TheUnfinishedRowHasNoOpeningWithoutADocument) {
   PackRule rule{.length = 8, .bos = 1, .eos = 2};
   auto unfinished = [&](std::vector<uint32_t> document) {
