@@ -17,8 +17,8 @@
 #include "input.h"
 #include "output.h"
 #include "text/bpe_trainer.h"
-#include "text/unicode.h"
 #include "tokenizer_check.h"
+#include "tokenizer_encode.h"
 #include "verbs.h"
 
 namespace tandem::app {
@@ -70,40 +70,6 @@ int train(const TrainOptions& options) {
   return 0;
 }
 
-struct EncodeOptions {
-  std::string tokenizer;
-  std::string text;
-  std::string file;
-  bool from_text = false;
-  bool special = false;
-  bool json = false;
-};
-
-std::string text_to_encode(const EncodeOptions& options) {
-  if (options.from_text) {
-    require_utf8(options.text, "TEXT");
-    return options.text;
-  }
-  std::string text = options.file.empty() ? read_standard_input() : read_file(options.file);
-  require_utf8(text, options.file.empty() ? "standard input" : options.file);
-  return text;
-}
-
-int encode(const EncodeOptions& options) {
-  Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
-  std::vector<int32_t> ids = tokenizer.encode(text_to_encode(options), options.special);
-  if (options.json) {
-    OrderedJson result;
-    result["ids"] = ids;
-    result["tokens"] = OrderedJson::array();
-    for (int32_t id : ids) result["tokens"].push_back(tokenizer.id_to_token(id));
-    write_json(result);
-  } else {
-    write_output(fmt::format("{}\n", fmt::join(ids, " ")));
-  }
-  return 0;
-}
-
 struct DecodeOptions {
   std::string tokenizer;
   std::vector<std::string> ids;
@@ -143,13 +109,33 @@ int decode(const DecodeOptions& options) {
 
 struct CheckOptions {
   std::string tokenizer;
-  std::string cases;
+  std::vector<std::string> cases;
   bool json = false;
 };
 
+// The files that lie beside a tokenizer. Each format has its own: what the two libraries do with one vocabulary is not
+// always the same.
+std::vector<std::string> cases_beside(const std::filesystem::path& tokenizer) {
+  bool json = tokenizer_format(tokenizer) == TokenizerFormat::json;
+  std::vector<std::string> names{"cases_sentencepiece.jsonl"};
+  if (json) names = {"cases.jsonl", "decode_cases.jsonl"};
+  std::vector<std::string> found;
+  for (const std::string& name : names) {
+    auto path = tokenizer.parent_path() / name;
+    if (std::filesystem::exists(path)) found.push_back(path.string());
+  }
+  if (found.empty()) {
+    throw InputError({.what = "no cases beside the tokenizer",
+                      .where = tokenizer.string(),
+                      .expected = fmt::format("{}", fmt::join(names, " or ")),
+                      .hint = "name them with --cases"});
+  }
+  return found;
+}
+
 int check(const CheckOptions& options) {
   Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
-  CaseReport report = check_cases(tokenizer, options.cases);
+  CaseReport report = check_cases(tokenizer, options.cases.empty() ? cases_beside(options.tokenizer) : options.cases);
   if (options.json) {
     write_json(to_json(report));
   } else {
@@ -184,25 +170,10 @@ void add_train(CLI::App& verb, Action& action) {
       ->check(CLI::PositiveNumber);
 }
 
-void add_encode(CLI::App& verb, Action& action) {
-  CLI::App* command = nullptr;
-  auto options = add_command<EncodeOptions>(verb, action, "encode", "Text to token ids", encode, command);
-  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json")->required();
-  auto* text = command->add_option_function<std::string>(
-      "TEXT",
-      [options](const std::string& value) {
-        options->text = value;
-        options->from_text = true;
-      },
-      "The text; standard input when neither TEXT nor --file is given");
-  command->add_option("--file", options->file, "A file with the text")->excludes(text);
-  command->add_flag("--special", options->special, "Add the tokens of the post-processor, such as a BOS");
-}
-
 void add_decode(CLI::App& verb, Action& action) {
   CLI::App* command = nullptr;
   auto options = add_command<DecodeOptions>(verb, action, "decode", "Token ids to text", decode, command);
-  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json")->required();
+  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json or a SentencePiece .model")->required();
   command->add_option("IDS", options->ids, "The ids; from standard input when none is given");
   command->add_flag("--skip-special", options->skip_special, "Leave special tokens out");
 }
@@ -211,8 +182,10 @@ void add_check(CLI::App& verb, Action& action) {
   CLI::App* command = nullptr;
   auto options =
       add_command<CheckOptions>(verb, action, "check", "Compare with recorded ids and texts", check, command);
-  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json")->required();
-  command->add_option("--cases", options->cases, "JSONL: text, ids, ids_special, decoded, decoded_skip")->required();
+  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json or a SentencePiece .model")->required();
+  command->add_option(
+      "--cases", options->cases,
+      "JSONL: text, ids, ids_special, decoded, decoded_skip; without it, the files beside the tokenizer");
 }
 
 }  // namespace
@@ -221,7 +194,7 @@ void add_tokenizer_verb(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("tokenizer", "Train, use and check tokenizers");
   verb->require_subcommand(1);
   add_train(*verb, action);
-  add_encode(*verb, action);
+  add_tokenizer_encode(*verb, action);
   add_decode(*verb, action);
   add_check(*verb, action);
 }

@@ -47,7 +47,7 @@ class Case {
   template <class Value>
   void compare(const char* field, const Value& expected, const OrderedJson& got) {
     ++compared_;
-    if (OrderedJson(expected) != got) failures_.push_back({number_, field, expected, got});
+    if (OrderedJson(expected) != got) failures_.push_back({"", number_, field, expected, got});
   }
 
   void encode() {
@@ -85,39 +85,50 @@ class Case {
 
 }  // namespace
 
-CaseReport check_cases(const Tokenizer& tokenizer, const std::filesystem::path& path) {
+namespace {
+
+void check_file(const Tokenizer& tokenizer, const std::string& path, CaseReport& report) {
   std::string text = read_file(path);
-  CaseReport report;
-  int64_t number = 0;
+  int64_t number = 0, before = report.cases;
   for (size_t at = 0; at < text.size();) {
     size_t end = std::min(text.find('\n', at), text.size());
     std::string_view line(text.data() + at, end - at);
     at = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    std::string where = fmt::format("{}:{}", path.string(), number);
+    std::string where = fmt::format("{}:{}", path, number);
     Json parsed = parse_json(line, where);
     auto failures = Case(tokenizer, parsed, where, number).run();
     ++report.cases;
     report.failed += !failures.empty();
     for (CaseFailure& failure : failures) {
+      failure.file = path;
       if (report.failures.size() < kMostFailures) report.failures.push_back(std::move(failure));
     }
   }
-  if (report.cases == 0) {
-    throw InputError({.what = "no cases", .where = path.string(), .expected = "one JSON object per line"});
+  if (report.cases == before) {
+    throw InputError({.what = "no cases", .where = path, .expected = "one JSON object per line"});
   }
+}
+
+}  // namespace
+
+CaseReport check_cases(const Tokenizer& tokenizer, const std::vector<std::string>& paths) {
+  CaseReport report{.files = paths};
+  for (const std::string& path : paths) check_file(tokenizer, path, report);
   return report;
 }
 
 OrderedJson to_json(const CaseReport& report) {
   OrderedJson json;
   json["ok"] = report.failed == 0;
+  json["files"] = report.files;
   json["cases"] = report.cases;
   json["failed"] = report.failed;
   json["failures"] = OrderedJson::array();
   for (const CaseFailure& failure : report.failures) {
     OrderedJson item;
+    item["file"] = failure.file;
     item["line"] = failure.line;
     item["field"] = failure.field;
     item["expected"] = failure.expected;
@@ -130,7 +141,7 @@ OrderedJson to_json(const CaseReport& report) {
 std::string to_text(const CaseReport& report) {
   std::string out;
   for (const CaseFailure& failure : report.failures) {
-    out += fmt::format("line {}: {}\n  expected {}\n  got      {}\n", failure.line, failure.field,
+    out += fmt::format("{}:{}: {}\n  expected {}\n  got      {}\n", failure.file, failure.line, failure.field,
                        failure.expected.dump(), failure.got.dump());
   }
   return out + fmt::format("{} of {} cases equal\n", report.cases - report.failed, report.cases);

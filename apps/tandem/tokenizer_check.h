@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -14,19 +13,21 @@
 namespace tandem::app {
 
 struct CaseFailure {
+  std::string file;
   int64_t line = 0;  // from 1
   std::string field;
   OrderedJson expected, got;
 };
 
 struct CaseReport {
+  std::vector<std::string> files;
   int64_t cases = 0;
   int64_t failed = 0;                 // cases with a difference
   std::vector<CaseFailure> failures;  // the first of them
 };
 
 // InputError, with file and line, for a line that is not such a case, and for a file without cases.
-CaseReport check_cases(const Tokenizer& tokenizer, const std::filesystem::path& path);
+CaseReport check_cases(const Tokenizer& tokenizer, const std::vector<std::string>& paths);
 
 OrderedJson to_json(const CaseReport& report);
 std::string to_text(const CaseReport& report);

@@ -125,7 +125,7 @@ void PreTokenizer::run(size_t step, std::string_view text, bool at_start, const 
       run(step + 1, text.substr(range.begin, range.end - range.begin), at_start && range.begin == 0, visit);
     };
     // A scanner's matches cover the text, so that there is nothing to do about the parts between them.
-    if (split->splitter.has_scanner() && split->behavior == SplitBehavior::isolated) {
+    if (split->splitter.covers() && split->behavior == SplitBehavior::isolated) {
       split->splitter.for_each(text, next);
     } else {
       auto matches = split->splitter.find_all(text);
@@ -189,9 +189,11 @@ void PreTokenizer::add_metaspace(const JsonNode& node) {
   } else if (scheme != "always") {
     node.at("prepend_scheme").wrong("unknown scheme", "always, first or never");
   }
-  std::string pattern = escape_regex(step.replacement);
+  WordSplitter splitter = WordSplitter::literal(step.replacement);
   steps_.push_back(std::move(step));
-  if (node.boolean_or("split", true)) add_split(pattern, SplitBehavior::merged_with_next, false, node);
+  if (node.boolean_or("split", true)) {
+    steps_.push_back(Split{std::move(splitter), SplitBehavior::merged_with_next, false});
+  }
 }
 
 void PreTokenizer::add(const JsonNode& node) {
@@ -202,8 +204,14 @@ void PreTokenizer::add(const JsonNode& node) {
     add_byte_level(node);
   } else if (type == "Split") {
     JsonNode pattern = node.at("pattern");
-    add_split(read_pattern(pattern).pattern(), read_behavior(node.at("behavior")), node.at("invert").boolean(),
-              pattern);
+    SplitBehavior behavior = read_behavior(node.at("behavior"));
+    bool invert = node.at("invert").boolean();
+    std::string literal = read_literal(pattern);
+    if (literal.empty()) {
+      add_split(read_pattern(pattern).pattern(), behavior, invert, pattern);
+    } else {
+      steps_.push_back(Split{WordSplitter::literal(literal), behavior, invert});
+    }
   } else if (type == "Digits") {
     bool each = node.at("individual_digits").boolean();
     add_split("\\p{N}", each ? SplitBehavior::isolated : SplitBehavior::contiguous, false, node);
@@ -214,7 +222,7 @@ void PreTokenizer::add(const JsonNode& node) {
     // The library runs this one through another engine, whose \w has the zero-width joiners too.
     add_split("[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+", SplitBehavior::removed, true, node);
   } else if (type == "WhitespaceSplit") {
-    add_split("\\s", SplitBehavior::removed, false, node);
+    steps_.push_back(Split{WordSplitter::whitespace(), SplitBehavior::removed, false});
   } else if (type == "Metaspace") {
     add_metaspace(node);
   } else {

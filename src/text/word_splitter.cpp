@@ -133,6 +133,19 @@ size_t llama3_word(std::string_view text, size_t at, int most_digits) {
 
 WordSplitter WordSplitter::gpt2() { return {}; }
 
+WordSplitter WordSplitter::whitespace() {
+  WordSplitter splitter;
+  splitter.kind_ = Kind::whitespace;
+  return splitter;
+}
+
+WordSplitter WordSplitter::literal(std::string_view characters) {
+  WordSplitter splitter;
+  splitter.kind_ = Kind::literal;
+  splitter.literal_ = characters;
+  return splitter;
+}
+
 WordSplitter WordSplitter::for_pattern(std::string_view pattern, const std::string& where) {
   WordSplitter splitter;
   if (pattern == kGpt2Pattern) return splitter;

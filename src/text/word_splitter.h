@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "text/regex.h"
+#include "text/unicode.h"
 
 namespace tandem {
 
@@ -25,6 +26,8 @@ class WordSplitter {
   // Chooses a scanner when the pattern is one that it knows. Errors as Regex.
   static WordSplitter for_pattern(std::string_view pattern, const std::string& where);
   static WordSplitter gpt2();
+  static WordSplitter whitespace();                          // each character of White_Space
+  static WordSplitter literal(std::string_view characters);  // not empty
 
   // Matches from left to right.
   std::vector<TextRange> find_all(std::string_view text) const;
@@ -36,6 +39,8 @@ class WordSplitter {
       for (const TextRange& range : regex_->find_all(text)) visit(range);
       return;
     }
+    if (kind_ == Kind::whitespace) return for_each_space(text, visit);
+    if (kind_ == Kind::literal) return for_each_literal(text, visit);
     for (size_t at = 0; at < text.size();) {
       size_t length = kind_ == Kind::gpt2 ? gpt2_word(text, at) : llama3_word(text, at, most_digits_);
       visit(TextRange{at, at + length});
@@ -43,13 +48,31 @@ class WordSplitter {
     }
   }
 
-  bool has_scanner() const { return kind_ != Kind::regex; }
+  // Whether the matches cover every text.
+  bool covers() const { return kind_ == Kind::gpt2 || kind_ == Kind::llama3; }
 
  private:
-  enum class Kind { regex, gpt2, llama3 };
+  enum class Kind { regex, gpt2, llama3, whitespace, literal };
+
+  template <class Visit>
+  static void for_each_space(std::string_view text, Visit& visit) {
+    for (size_t at = 0; at < text.size();) {
+      size_t begin = at;
+      if (is_whitespace(next_code_point(text, at))) visit(TextRange{begin, at});
+    }
+  }
+  template <class Visit>
+  void for_each_literal(std::string_view text, Visit& visit) const {
+    for (size_t at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, at)) {
+      visit(TextRange{at, at + literal_.size()});
+      at += literal_.size();
+    }
+  }
+
   Kind kind_ = Kind::gpt2;
   int most_digits_ = 0;
   std::optional<Regex> regex_;
+  std::string literal_;
 };
 
 }  // namespace tandem

@@ -81,9 +81,9 @@ TEST(Regex, HopelessPatternsAreInputErrors) {
 }
 
 TEST(WordSplitter, KnowsThePublishedPatterns) {
-  EXPECT_TRUE(WordSplitter::for_pattern(kGpt2Pattern, "test").has_scanner());
-  EXPECT_TRUE(WordSplitter::for_pattern(kLlama3, "test").has_scanner());
-  EXPECT_FALSE(WordSplitter::for_pattern("a|b", "test").has_scanner());
+  EXPECT_TRUE(WordSplitter::for_pattern(kGpt2Pattern, "test").covers());
+  EXPECT_TRUE(WordSplitter::for_pattern(kLlama3, "test").covers());
+  EXPECT_FALSE(WordSplitter::for_pattern("a|b", "test").covers());
 }
 
 // Random text without the characters whose class PCRE2's Unicode version does not know.
@@ -121,7 +121,7 @@ TEST(WordSplitter, ScannersMatchTheirPatterns) {
   RandomText random(7);
   for (std::string_view pattern : {kGpt2Pattern, kLlama3, std::string_view(one_digit)}) {
     WordSplitter scanner = WordSplitter::for_pattern(pattern, "test");
-    ASSERT_TRUE(scanner.has_scanner());
+    ASSERT_TRUE(scanner.covers());
     Regex regex(pattern, "test");
     for (int round = 0; round < 20000; ++round) {
       std::string text = random.next();
