@@ -87,7 +87,7 @@ HeldOut::HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector
 
 HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const std::vector<int32_t>& token_bytes,
                  int64_t max_rows)
-    : rows_(pack_all(each_document, rule)) {
+    : rows_(pack_all(each_document, rule)), token_bytes_(token_bytes) {
   if (max_rows > 0 && rows_.rows > max_rows) {
     Batch chosen = like(rows_);
     for (int64_t i = 0; i < max_rows; ++i) append_copy(chosen, rows_, i * rows_.rows / max_rows);
@@ -100,9 +100,15 @@ HeldOut::HeldOut(const EachDocument& each_document, const PackRule& rule, const 
                       .expected = "a row with a token that is predicted",
                       .hint = "give more text, or a held-out file (data.heldout)"});
   }
-  for (int32_t label : rows_.labels) {
-    if (label != kIgnoreLabel) text_bytes_ += token_bytes.at(static_cast<size_t>(label));
+}
+
+int64_t HeldOut::text_bytes(std::span<const int32_t> labels) const {
+  int64_t bytes = 0;
+  for (int32_t label : labels) {
+    bool known = label >= 0 && label < static_cast<int64_t>(token_bytes_.size());
+    if (known) bytes += token_bytes_[static_cast<size_t>(label)];
   }
+  return bytes;
 }
 
 Batch HeldOut::batch(int64_t first, int64_t count) const {

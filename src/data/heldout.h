@@ -37,7 +37,9 @@ class HeldOut {
   int64_t rows() const { return rows_.rows; }
   int64_t length() const { return rows_.length; }  // PackRule::length, or less for the only row
   int64_t labelled() const { return labelled_; }
-  int64_t text_bytes() const { return text_bytes_; }
+  int64_t text_bytes() const { return text_bytes(rows_.labels); }
+  // Behind other labels for the same text; ids that the tokenizer does not have stand for none.
+  int64_t text_bytes(std::span<const int32_t> labels) const;
 
   // Rows first .. first + count - 1, cut at the last row.
   Batch batch(int64_t first, int64_t count) const;
@@ -46,7 +48,7 @@ class HeldOut {
  private:
   Batch rows_;
   int64_t labelled_ = 0;
-  int64_t text_bytes_ = 0;
+  std::vector<int32_t> token_bytes_;
 };
 
 }  // namespace tandem

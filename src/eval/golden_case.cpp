@@ -53,8 +53,10 @@ void require_equal(const Json& json, const char* key, double ours, const std::st
 
 ModelConfig model_config(const Json& json, const std::string& where) {
   ModelConfig c;
-  c.arch =
-      choose<Arch>(json, "tandem_arch", where, {{"double_decoder", Arch::double_decoder}, {"decoder", Arch::decoder}});
+  c.arch = choose<Arch>(json, "tandem_arch", where,
+                        {{"double_decoder", Arch::double_decoder},
+                         {"decoder", Arch::decoder},
+                         {"encoder_decoder", Arch::encoder_decoder}});
   c.vocab_size = json_int(json, "vocab_size", where);
   c.dim = json_int(json, "dim", where);
   c.n_heads = json_int(json, "n_heads", where);
@@ -75,9 +77,11 @@ ModelConfig model_config(const Json& json, const std::string& where) {
   require_flag(json, "linear_bias", false, where);
   require_flag(json, "tied_embeddings", true, where);
   require_equal(json, "embedding_scale", 1.0, where);
-  if (c.arch == Arch::double_decoder) {
-    require_flag(json, "encoder_causal", true, where);
+  if (c.arch != Arch::decoder) {
+    require_flag(json, "encoder_causal", c.arch == Arch::double_decoder, where);
     require_equal(json_at(json, "encoder_output_norm", where), "eps", c.output_norm_eps, where);
+  }
+  if (c.arch == Arch::double_decoder) {
     c.memory_kv = json_bool(json, "shared_kv", where) ? MemoryKv::per_layer_shared : MemoryKv::per_layer;
     c.logit_biases = json_bool(json, "logit_biases", where);
   }
@@ -125,6 +129,8 @@ GoldenCase read_golden_case(const fs::path& folder) {
   c.kind = choose<GoldenKind>(c.json, "objective", where,
                               {{"block_next_token", GoldenKind::forward},
                                {"next_token", GoldenKind::forward},
+                               {"span_corruption", GoldenKind::forward},
+                               {"sft", GoldenKind::forward},
                                {"greedy_generation", GoldenKind::generation},
                                {"training", GoldenKind::training}});
   c.tolerance = read_tolerance(c.json, c.kind, where);
@@ -132,7 +138,10 @@ GoldenCase read_golden_case(const fs::path& folder) {
 }
 
 std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config) {
-  return authors_parameter_name(parameter.name(), config.memory_kv == MemoryKv::per_layer);
+  AuthorsModel model = config.arch == Arch::encoder_decoder      ? AuthorsModel::encoder_decoder
+                       : config.memory_kv == MemoryKv::per_layer ? AuthorsModel::double_decoder_separate_kv
+                                                                 : AuthorsModel::double_decoder;
+  return authors_parameter_name(parameter.name(), model);
 }
 
 void load_golden_weights(const fs::path& path, Model& model) {
@@ -194,6 +203,41 @@ Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<con
   }
   for (int64_t row = 0; row < batch.rows; ++row) {
     for (int64_t b : boundaries) batch.boundaries.push_back(static_cast<int32_t>(row * batch.length + b));
+  }
+  return batch;
+}
+
+Batch golden_sides(const SafetensorsFile& io, const std::string& where) {
+  Tensor read = io.tensor("encoder_input_ids"), written = io.tensor("decoder_input_ids");
+  Tensor positions = io.tensor("decoder_input_positions"), targets = io.tensor("targets");
+  std::vector<int32_t> lengths = golden_integers(io.tensor("blocks"), "blocks", where);
+  bool fits = read.shape.rank() == 2 && written.shape == read.shape && positions.shape == read.shape &&
+              targets.shape == read.shape && static_cast<int64_t>(lengths.size()) == read.rows();
+  for (int32_t length : lengths) fits = fits && length >= 1 && length <= read.row_size();
+  if (!fits) {
+    throw InputError({.what = "encoder and decoder inputs do not fit",
+                      .where = where,
+                      .got = fmt::format("{}, {}, {}, {}", read.shape.text(), written.shape.text(),
+                                         positions.shape.text(), targets.shape.text()),
+                      .expected = "int64 tensors [rows, length], and as many lengths in 'blocks' as rows"});
+  }
+  Batch batch;
+  batch.rows = read.rows();
+  batch.length = read.row_size();
+  batch.two_sided = true;
+  batch.writer.ids = golden_integers(written, "decoder_input_ids", where);
+  batch.writer.positions = golden_integers(positions, "decoder_input_positions", where);
+  batch.writer.labels = golden_integers(targets, "targets", where);
+  std::vector<int32_t> ids = golden_integers(read, "encoder_input_ids", where);
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    auto begin = static_cast<int64_t>(batch.reader.ids.size());
+    for (int32_t t = 0; t < lengths[static_cast<size_t>(row)]; ++t) {
+      batch.reader.ids.push_back(ids[static_cast<size_t>(row * batch.length + t)]);
+      batch.reader.positions.push_back(t);
+    }
+    TokenRange sequence{begin, static_cast<int64_t>(batch.reader.ids.size())};
+    batch.reader.sequences.push_back(sequence);
+    batch.writer.blocks.push_back({{row * batch.length, (row + 1) * batch.length}, sequence});
   }
   return batch;
 }

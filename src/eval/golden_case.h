@@ -50,4 +50,8 @@ std::vector<int32_t> golden_integers(const Tensor& t, const std::string& name, c
 Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,
                    const std::string& where);
 
+// The batch of a case whose encoder and decoder have inputs of their own. The encoder reads the first blocks[b] tokens
+// of row b, the real ones; the decoder writes whole rows, padding included, since the cases have its activations too.
+Batch golden_sides(const SafetensorsFile& io, const std::string& where);
+
 }  // namespace tandem

@@ -133,15 +133,54 @@ double relative_difference(const Tensor& ours, const Tensor& theirs, double fact
   return std::sqrt(difference) / std::max(std::sqrt(norm), floor);
 }
 
+namespace {
+
+Batch forward_batch(const GoldenCase& c, const SafetensorsFile& io) {
+  std::string where = c.folder.string();
+  if (io.contains("encoder_input_ids")) return golden_sides(io, where);
+  std::vector<int64_t> boundaries;
+  if (io.contains("blocks")) {
+    std::vector<int32_t> blocks = golden_integers(io.tensor("blocks"), "blocks", where);
+    boundaries.assign(blocks.begin(), blocks.end());
+  }
+  return golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, where);
+}
+
+// What the encoder gives for the tokens that it reads; the files have rows of one length, with padding behind them.
+double worst_encoder_difference(const Tensor& ours, const Tensor& stored, const Batch& batch, const std::string& name) {
+  require_shape(stored, {batch.rows, batch.length, ours.row_size()}, name);
+  Tensor rows = stored.view({batch.tokens(), ours.row_size()});
+  double worst = 0;
+  for (size_t row = 0; row < batch.reader.sequences.size(); ++row) {
+    const TokenRange& sequence = batch.reader.sequences[row];
+    int64_t first = static_cast<int64_t>(row) * batch.length;
+    worst = std::max(worst, worst_difference(ours.slice_rows(sequence.begin, sequence.end),
+                                             rows.slice_rows(first, first + sequence.size())));
+  }
+  return worst;
+}
+
+void compare_activation(ParityCollector& out, const GoldenCase& c, const Batch& batch, const SafetensorsFile& io,
+                        const std::string& name, const Tensor& value) {
+  if (!io.contains(name)) return;
+  Tensor stored = io.tensor(name);
+  if (name.find("lse") != std::string::npos) {
+    require_shape(stored, {batch.rows, c.config.n_heads, batch.length}, name);
+    out.add("log_sum_exp", "absolute", name, worst_lse_difference(value, stored), std::nullopt);
+    return;
+  }
+  bool read = batch.two_sided && name.starts_with("hidden.enc");
+  double error = read ? worst_encoder_difference(value, stored, batch, name)
+                      : worst_difference(value, reshaped(stored, value, name));
+  out.add("activation", "absolute", name, error, std::nullopt);
+}
+
+}  // namespace
+
 ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& precision, bool judge) {
   SafetensorsFile io = SafetensorsFile::open(c.folder / "io.safetensors");
   std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::wanted);
-  std::vector<int64_t> boundaries;
-  if (io.contains("blocks")) {
-    std::vector<int32_t> blocks = golden_integers(io.tensor("blocks"), "blocks", c.folder.string());
-    boundaries.assign(blocks.begin(), blocks.end());
-  }
-  Batch batch = golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, c.folder.string());
+  Batch batch = forward_batch(c, io);
 
   ParityCollector out;
   auto judged = [&](double tolerance) { return judge ? std::optional(tolerance) : std::nullopt; };
@@ -151,15 +190,9 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
           judged(c.tolerance.logits_abs));
   tape.reset();
 
-  model->observe([&](const std::string& name, const Tensor& value) {
-    if (!io.contains(name)) return;
-    bool lse = name.find("lse") != std::string::npos;
-    if (lse) require_shape(io.tensor(name), {batch.rows, c.config.n_heads, batch.length}, name);
-    double error = lse ? worst_lse_difference(value, io.tensor(name))
-                       : worst_difference(value, reshaped(io.tensor(name), value, name));
-    out.add(lse ? "log_sum_exp" : "activation", "absolute", name, error, std::nullopt);
-  });
-  Storage token_loss(precision.residual, {batch.tokens()});
+  model->observe(
+      [&](const std::string& name, const Tensor& value) { compare_activation(out, c, batch, io, name, value); });
+  Storage token_loss(precision.residual, {static_cast<int64_t>(batch.loss_labels().size())});
   ops::LossSum loss = model->loss(tape, batch, false, token_loss.tensor());
   tape.backward();
   double tokens = static_cast<double>(std::max<int64_t>(loss.tokens, 1));

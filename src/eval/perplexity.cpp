@@ -51,12 +51,17 @@ EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTas
   EvalResult result;
   for (int64_t first = 0; first < rows.rows(); first += kRowsPerPass) {
     Batch batch = rows.batch(first, kRowsPerPass);
-    batch.objective = task.objective.value_or(default_objective(model.config().arch));
+    // Conversations are read as such whatever else the model learns.
+    if (batch.objective != Objective::conversation) {
+      bool answers = batch.objective == Objective::conversation;
+      batch.objective = task.objective.value_or(answers ? batch.objective : default_objective(model.config().arch));
+    }
     bool prefix_lm = batch.objective == Objective::prefix_lm;
     if (prefix_lm && task.prefix_share > 0) batch.prefixes = prefixes_of(batch, task.prefix_share);
     Rng rng(kBoundarySeed, static_cast<uint64_t>(first / kRowsPerPass));
     model.prepare(batch, rng);
     if (prefix_lm) ignore_document_tokens(batch, model.config());
+    result.text_bytes += rows.text_bytes(batch.loss_labels());
     tape.reset();
     ops::LossSum sum = model.loss(tape, batch, /*count_correct=*/true);
     result.loss_sum += sum.sum;
@@ -64,7 +69,6 @@ EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTas
     result.correct += sum.correct;
   }
   tape.reset();
-  result.text_bytes = rows.text_bytes();
   return result;
 }
 

@@ -10,10 +10,13 @@ struct Ending {
   std::string_view theirs;
 };
 
-constexpr std::array<Ending, 5> kCommon{{
+constexpr std::array<Ending, 8> kCommon{{
     {".attention.qkv.weight", ".self_attn.qkv.weight"},
     {".mlp.up.weight", ".mlp.0.weight"},
     {".mlp.down.weight", ".mlp.2.weight"},
+    {".cross_attention.q.weight", ".cross_attn.q_proj.weight"},
+    {".cross_attention.kv.weight", ".cross_attn.kv_proj.weight"},
+    {".cross_attention.out.weight", ".cross_attn.out_proj.weight"},
     {".attention.gate_bias", ".combo_attn.logit_bias_proj"},
     {".attention.gate_temperature", ".combo_attn.mix_temp"},
 }};
@@ -31,11 +34,12 @@ std::string with_ending(std::string_view name, const Ending& ending) {
 
 }  // namespace
 
-std::string authors_parameter_name(std::string_view ours, bool separate_memory_kv) {
+std::string authors_parameter_name(std::string_view ours, AuthorsModel model) {
   for (const Ending& ending : kCommon) {
     if (ours.ends_with(ending.ours)) return with_ending(ours, ending);
   }
-  if (ours.starts_with("decoder_layers.")) {
+  bool separate_memory_kv = model == AuthorsModel::double_decoder_separate_kv;
+  if (ours.starts_with("decoder_layers.") && model != AuthorsModel::encoder_decoder) {
     for (const Ending& ending : kJoint) {
       if (ours.ends_with(ending.ours)) return with_ending(ours, ending);
     }

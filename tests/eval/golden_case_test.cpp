@@ -118,7 +118,7 @@ TEST(BadGoldenCase, UnknownConventions) {
   };
   Json layernorm = {{"kind", "layernorm"}, {"eps", 1e-5}};
   for (const Change& change : {Change{"tandem_arch", "yoco", "tandem_arch"},
-                               {"objective", "span_corruption", "objective"},
+                               {"objective", "masked_tokens", "objective"},
                                {"activation", "relu", "activation"},
                                {"rope_pairs", "spiral", "rope_pairs"},
                                {"linear_bias", true, "linear_bias"},

@@ -138,7 +138,7 @@ TEST_P(Parity, Bfloat16IsNear) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, Parity,
                          testing::Values("bdd_tiny", "bdd_unshared", "bdd_hd64", "bdd_logitbias", "bdd_generate",
-                                         "dec_tiny"),
+                                         "dec_tiny", "sed_tiny", "bdd_sft"),
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(ParityCollector, KeepsTheWorstOfEachClassInOrder) {
