@@ -50,6 +50,17 @@ TEST_P(Golden, EqualsTheLibrary) {
   check_all(folder / "tokenizer.json", folder / "cases.jsonl");
 }
 
+class GoldenModel : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenModel, EqualsTheLibrary) {
+  auto folder = test::golden_tokenizers() / GetParam();
+  check_all(folder / "tokenizer.model", folder / "cases.jsonl");
+}
+
+INSTANTIATE_TEST_SUITE_P(SentencePiece, GoldenModel,
+                         testing::Values("spm_bpe", "spm_unigram", "spm_suffix", "spm_word", "spm_char"),
+                         [](const auto& one) { return std::string(one.param); });
+
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Golden,
                          testing::Values("gpt2", "llama3", "gaps", "added", "fallback", "metaspace", "words", "o200k"),
                          [](const auto& one) { return std::string(one.param); });
@@ -83,8 +94,9 @@ INSTANTIATE_TEST_SUITE_P(
                     SharedCase{"t5_unigram_6k/spiece.model", "t5_unigram_6k/cases_sentencepiece.jsonl"}));
 
 TEST(Detokenizer, EveryPieceIsTextAndTheSumIsDecode) {
-  for (const char* name : {"gpt2", "fallback", "metaspace", "words", "added"}) {
-    Tokenizer tokenizer = Tokenizer::load(test::golden_tokenizers() / name / "tokenizer.json");
+  for (const char* name : {"gpt2", "fallback", "metaspace", "words", "added", "spm_bpe", "spm_unigram"}) {
+    auto folder = test::golden_tokenizers() / name;
+    Tokenizer tokenizer = Tokenizer::load_from_folder(folder);
     Rng rng(11, 0);
     for (int round = 0; round < 400; ++round) {
       Ids ids;
