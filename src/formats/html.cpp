@@ -82,13 +82,17 @@ void HtmlPage::foldable(std::string_view summary, std::string_view text) {
                        html_escape(text));
 }
 
+void HtmlPage::fragment(std::string_view markup) { body_ += markup; }
+
+void HtmlPage::add_style(std::string_view rules) { style_ += rules; }
+
 std::string HtmlPage::text() const {
   std::string title = html_escape(title_);
   return fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-      "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n<h1>{}</h1>\n{}</body>\n</html>\n",
-      title, kStyle, title, body_);
+      "<title>{}</title>\n<style>{}{}</style>\n</head>\n<body>\n<h1>{}</h1>\n{}</body>\n</html>\n",
+      title, kStyle, style_, title, body_);
 }
 
 }  // namespace tandem

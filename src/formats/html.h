@@ -24,11 +24,15 @@ class HtmlPage {
   void drawing(std::string_view svg, std::string_view description);
   // Preformatted text behind a line that opens it.
   void foldable(std::string_view summary, std::string_view text);
+  // Markup of our own making, with the style rules that it needs beside those of the page.
+  void fragment(std::string_view markup);
+  void add_style(std::string_view rules);
 
   std::string text() const;  // the whole page, UTF-8
 
  private:
   std::string title_;
+  std::string style_;
   std::string body_;
   int drawings_ = 0;
 };

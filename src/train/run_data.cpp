@@ -44,6 +44,20 @@ Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const
 
 }  // namespace
 
+Objective objective_of(const RunConfig& config) {
+  bool conversations = config.data.records == Records::conversations;
+  return conversations ? Objective::conversation : default_objective(config.model.arch);
+}
+
+ModelConfig model_config_of(const RunConfig& config, const RunData& data) {
+  ModelConfig model = config.model;
+  model.fit_tokenizer(data.tokenizer.vocab_size());
+  const DocumentTokens& tokens = data.tokens.document_tokens();
+  if (model.bos_id < 0) model.bos_id = tokens.bos;
+  if (model.eos_id < 0) model.eos_id = tokens.eos;
+  return model;
+}
+
 RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder, const DiskPlan& disk) {
   check(config, "");
   Corpus corpus(config);

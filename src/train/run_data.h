@@ -16,6 +16,14 @@ struct RunData {
   TokenData tokens;
 };
 
+// What the model of a run learns from its rows: to answer, when they are conversations, else what its architecture
+// learns from plain text.
+Objective objective_of(const RunConfig& config);
+
+// config.model with the sizes and ids that it leaves open set to those of the tokenizer. InputError when the config
+// asks for fewer than it needs.
+ModelConfig model_config_of(const RunConfig& config, const RunData& data);
+
 // `folder`: where a trained tokenizer is kept (tokenizer.json; one that is there is used again) and, unless data.cache
 // names another place, the token shards. `disk`: what else the run will write there. InputError for text or a tokenizer
 // that cannot be used and for a disk without room for the shards, which is said before the first of them is written.

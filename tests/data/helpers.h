@@ -83,10 +83,11 @@ inline ShardSet write_shards(const TemporaryFolder& folder, const Documents& doc
   return ShardSet(std::move(shards));
 }
 
-// One token per byte, with <s> = 0 and </s> = 1 and, as the only merge, "th".
-inline Tokenizer byte_tokenizer() {
+// One token per byte, with <s> = 0 and </s> = 1, then `special` tokens, and, as the only merge, "th".
+inline Tokenizer byte_tokenizer(const std::vector<std::string>& special = {}) {
   Json vocab = {{"<s>", 0}, {"</s>", 1}};
   int32_t id = 2;
+  for (const std::string& token : special) vocab[token] = id++;
   auto utf8 = [](int code) {
     std::string text;
     if (code < 0x80) return text += static_cast<char>(code);
@@ -105,10 +106,12 @@ inline Tokenizer byte_tokenizer() {
     return Json{{"id", number},    {"content", content},  {"single_word", false}, {"lstrip", false},
                 {"rstrip", false}, {"normalized", false}, {"special", true}};
   };
+  Json added_tokens = {added(0, "<s>"), added(1, "</s>")};
+  for (const std::string& token : special) added_tokens.push_back(added(vocab[token], token.c_str()));
   Json file = {{"version", "1.0"},
                {"truncation", nullptr},
                {"padding", nullptr},
-               {"added_tokens", {added(0, "<s>"), added(1, "</s>")}},
+               {"added_tokens", added_tokens},
                {"normalizer", nullptr},
                {"pre_tokenizer", byte_level},
                {"post_processor", nullptr},

@@ -214,5 +214,181 @@ TEST_F(TokenDataTest, SamplesAreSpreadAndBounded) {
   EXPECT_EQ(sample[0], std::string(1000, 'a'));
 }
 
+TEST_F(TokenDataTest, SourcesAreKnownByTheirDocuments) {
+  config.sources = {folder.write("a.jsonl", jsonl(60, "story")), folder.write("b.jsonl", jsonl(240, "thought"))};
+  for (bool from_cache : {false, true}) {
+    TokenData data = prepare();
+    EXPECT_EQ(data.from_cache(), from_cache);
+    const std::vector<SourceTokens>& sources = data.sources();
+    ASSERT_EQ(sources.size(), 2u);
+    EXPECT_EQ(sources[0].documents + sources[1].documents, data.training().documents());
+    EXPECT_EQ(sources[0].tokens + sources[1].tokens, data.training().tokens());
+    EXPECT_EQ(sources[1].first, sources[0].documents);
+    EXPECT_DOUBLE_EQ(sources[0].share + sources[1].share, 1.0);
+    std::vector<std::string> all = texts(data.training());
+    for (size_t s = 0; s < 2; ++s) {
+      EXPECT_EQ(sources[s].name, config.sources[s]);
+      for (int64_t i = 0; i < sources[s].documents; ++i) {
+        EXPECT_NE(all[static_cast<size_t>(sources[s].first + i)].find(s == 0 ? "story" : "thought"), std::string::npos);
+      }
+    }
+    // Without weights every document comes once per epoch, whatever its source.
+    EXPECT_EQ(data.rows(32, 1).parts(), 1u);
+  }
+}
+
+TEST_F(TokenDataTest, WeightsSetTheSharesOfTheRows) {
+  config.sources = {folder.write("a.jsonl", jsonl(60, "story")), folder.write("b.jsonl", jsonl(240, "thought"))};
+  std::string unweighted = prepare().training().hash();
+  config.weights = {3, 1};
+  TokenData data = prepare();
+  EXPECT_TRUE(data.from_cache());  // weights change what is read, not what is stored
+  EXPECT_EQ(data.training().hash(), unweighted);
+  EXPECT_DOUBLE_EQ(data.sources()[0].share, 0.75);
+  RowStream rows = data.rows(32, 1);
+  int64_t stories = 0;
+  for (int row = 0; row < 400; ++row) {
+    Batch batch = rows.next_batch(1);
+    std::string text = tokenizer.decode(batch.ids);
+    bool story = text.find("story") != std::string::npos, thought = text.find("thought") != std::string::npos;
+    EXPECT_FALSE(story && thought);
+    stories += rows.last_part() == 0;
+  }
+  EXPECT_EQ(stories, 300);
+  EXPECT_GT(rows.epochs(0), 6 * rows.epochs(1));
+}
+
+TEST_F(TokenDataTest, WeightsThatFitNothingAreRefused) {
+  config.sources = {folder.write("a.jsonl", jsonl(60, "story")), folder.write("b.txt", "")};
+  config.heldout = {folder.write("h.txt", "something held out")};
+  auto error = [&](std::vector<double> weights) {
+    config.weights = std::move(weights);
+    return input_error_of([&] { prepare(); });
+  };
+  EXPECT_NE(error({1}).find("each of the 2 sources"), std::string::npos);
+  EXPECT_NE(error({1, 0}).find("data.weights"), std::string::npos);
+  EXPECT_NE(error({1, -1}).find("data.weights"), std::string::npos);
+  EXPECT_NE(error({1, 1}).find("b.txt"), std::string::npos);  // nothing to read in proportion
+  config.weights.clear();
+  EXPECT_NO_THROW(prepare());
+}
+
+TEST_F(TokenDataTest, MaskedDocumentsMakeIsolatedRows) {
+  config.sources = {folder.write("a.jsonl", jsonl(60, "story"))};
+  TokenData open = prepare();
+  config.mask_documents = true;
+  TokenData masked = prepare();
+  EXPECT_TRUE(masked.from_cache());
+  Batch a = open.rows(64, 1).next_batch(4), b = masked.rows(64, 1).next_batch(4);
+  EXPECT_FALSE(a.isolated);
+  EXPECT_TRUE(b.isolated);
+  EXPECT_EQ(a.ids, b.ids);
+  EXPECT_NE(a.positions, b.positions);
+  EXPECT_TRUE(masked.heldout_rows(64, 0).all().isolated);
+}
+
+struct ConversationDataTest : TokenDataTest {
+  ConversationDataTest() {
+    tokenizer = byte_tokenizer({"<user>", "<assistant>", "<pad>"});
+    config.records = Records::conversations;
+  }
+  std::string conversations(int count, const std::string& more = "") const {
+    std::string lines;
+    for (int i = 0; i < count; ++i) {
+      lines +=
+          Json{{"prompt", fmt::format("the {} of {}", more, i)}, {"response", fmt::format("th{}", i)}}.dump() + "\n";
+    }
+    return lines;
+  }
+};
+
+TEST_F(ConversationDataTest, RowsHoldWholeConversationsAndLearnTheirResponses) {
+  config.sources = {folder.write("a.jsonl", conversations(200))};
+  for (bool from_cache : {false, true}) {
+    TokenData data = prepare();
+    EXPECT_EQ(data.from_cache(), from_cache);
+    EXPECT_EQ(data.document_tokens().pad, *tokenizer.token_to_id("<pad>"));
+    Batch batch = data.rows(64, 1).next_batch(30);
+    EXPECT_EQ(batch.objective, Objective::conversation);
+    std::string text = tokenizer.decode(batch.ids);
+    int64_t begun = 0, whole = 0;
+    for (size_t at = text.find("<s>"); at != std::string::npos; at = text.find("<s>", at + 1)) {
+      ++begun;
+      size_t user = text.find("<user>", at), assistant = text.find("<assistant>", at), end = text.find("</s>", at);
+      whole += user == at + 3 && assistant > user && end > assistant && text.find("<s>", at + 1) > end;
+    }
+    EXPECT_GT(begun, 50);
+    EXPECT_EQ(whole, begun);
+    std::string labels;
+    for (int32_t label : batch.labels) {
+      if (label != kIgnoreLabel) labels += tokenizer.decode(std::vector<int32_t>{label});
+    }
+    std::string answers;
+    for (size_t at = text.find("<assistant>"); at != std::string::npos; at = text.find("<assistant>", at + 1)) {
+      size_t begin = at + 11;
+      answers += text.substr(begin, text.find("</s>", at) + 4 - begin);
+    }
+    EXPECT_EQ(labels, answers);
+    HeldOut heldout = data.heldout_rows(64, 0);
+    EXPECT_EQ(heldout.batch(0, 1).objective, Objective::conversation);
+    EXPECT_EQ(heldout.batch(0, 1).roles.size(), 64u);
+    // The bytes behind the labels are those of the held-out responses; EOS has none.
+    int64_t bytes = 0;
+    for (int32_t label : heldout.all().labels)
+      bytes += label == kIgnoreLabel || label == 1 ? 0 : (label == 261 ? 2 : 1);
+    EXPECT_EQ(heldout.text_bytes(), bytes);
+  }
+}
+
+TEST_F(ConversationDataTest, TheLastHeldOutRowIsPadded) {
+  config.sources = {folder.write("a.jsonl", conversations(40))};
+  config.heldout = {folder.write("h.jsonl", conversations(3, "held out"))};
+  TokenData data = prepare();
+  EXPECT_EQ(data.heldout().documents(), 3);
+  HeldOut rows = data.heldout_rows(128, 0);
+  std::string text = tokenizer.decode(rows.all().ids);
+  for (const char* answer : {"th0</s>", "th1</s>", "th2</s>"}) EXPECT_NE(text.find(answer), std::string::npos);
+  EXPECT_TRUE(text.ends_with("<pad>"));
+  EXPECT_EQ(rows.all().roles.back(), Role::padding);
+}
+
+TEST_F(ConversationDataTest, LongOnesAreCounted) {
+  config.sources = {folder.write("a.jsonl", conversations(50) + conversations(30, std::string(100, 'x')))};
+  config.heldout = {folder.write("h.jsonl", conversations(3, "held out"))};
+  TokenData data = prepare();
+  LongCounts dropped = count_long(data.training(), data.pack_rule(64));
+  EXPECT_EQ(dropped.dropped, 30);
+  EXPECT_EQ(dropped.truncated, 0);
+  RowStream rows = data.rows(64, 1);
+  EXPECT_EQ(tokenizer.decode(rows.next_batch(100).ids).find("xxx"), std::string::npos);
+  config.long_conversations = LongConversations::truncate;
+  TokenData cut = prepare();
+  EXPECT_TRUE(cut.from_cache());
+  LongCounts truncated = count_long(cut.training(), cut.pack_rule(64));
+  EXPECT_EQ(truncated.dropped, 0);
+  EXPECT_EQ(truncated.truncated, 30);
+  RowStream all = cut.rows(64, 1);
+  EXPECT_NE(tokenizer.decode(all.next_batch(100).ids).find("xxx"), std::string::npos);
+}
+
+TEST_F(ConversationDataTest, WhatTheTemplateRefusesIsNamedByFileAndLine) {
+  std::string system = R"({"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}]})";
+  config.sources = {folder.write("a.jsonl", conversations(40) + system + "\n")};
+  std::string error = input_error_of([&] { prepare(); });
+  EXPECT_NE(error.find("a.jsonl:41"), std::string::npos) << error;
+  EXPECT_NE(error.find("<system>"), std::string::npos) << error;
+  config.chat.assistant = "<bot>";
+  EXPECT_NE(input_error_of([&] { prepare(); }).find("'<bot>'"), std::string::npos);
+}
+
+// A cache of texts is not taken for one of conversations, and another user's token makes another cache.
+TEST_F(ConversationDataTest, CachesAreThoseOfTheTemplate) {
+  config.sources = {folder.write("a.jsonl", conversations(40))};
+  EXPECT_FALSE(prepare().from_cache());
+  EXPECT_TRUE(prepare().from_cache());
+  config.chat.user = "<pad>";
+  EXPECT_FALSE(prepare().from_cache());
+}
+
 }  // namespace
 }  // namespace tandem
