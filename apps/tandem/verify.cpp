@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "eval/golden_collators.h"
 #include "eval/parity.h"
 #include "output.h"
 #include "verbs.h"
@@ -29,6 +30,7 @@ ParityReport check(Context& ctx, const GoldenCase& golden, const Precision& prec
     case GoldenKind::forward: return check_forward(ctx, golden, precision, judge);
     case GoldenKind::generation: return check_generation(ctx, golden, precision, judge);
     case GoldenKind::training: return check_training(ctx, golden, precision, judge);
+    case GoldenKind::collators: return check_collators(golden.folder);
   }
   return {};
 }
@@ -37,7 +39,7 @@ CaseResult run_case(Context& ctx, const std::string& folder) {
   CaseResult result;
   result.golden = read_golden_case(folder);
   result.float32 = check(ctx, result.golden, Precision::float32(), true);
-  if (has_bf16_products(ctx.isa())) {
+  if (result.golden.kind != GoldenKind::collators && has_bf16_products(ctx.isa())) {
     result.bf16 = check(ctx, result.golden, Precision::bfloat16(), false);
     result.bf16_reference = check(ctx, result.golden, Precision::reference_bf16(), false);
   }
@@ -50,15 +52,17 @@ OrderedJson checks_json(const ParityReport& report) {
     OrderedJson item{{"class", c.tensor_class}, {"measure", c.measure}, {"worst", c.worst}, {"tensor", c.tensor}};
     item["tolerance"] = c.tolerance ? OrderedJson(*c.tolerance) : OrderedJson(nullptr);
     item["ok"] = c.ok;
+    item["compared"] = c.compared;
     list.push_back(item);
   }
   return list;
 }
 
 OrderedJson case_json(const CaseResult& result) {
+  bool of_a_model = result.golden.kind != GoldenKind::collators;
   OrderedJson out{{"name", result.golden.name},
                   {"ok", result.float32.ok()},
-                  {"arch", arch_name(result.golden.config.arch)},
+                  {"arch", of_a_model ? OrderedJson(arch_name(result.golden.config.arch)) : OrderedJson(nullptr)},
                   {"precision", "float32"},
                   {"checks", checks_json(result.float32)}};
   if (result.bf16) out["bf16"] = checks_json(*result.bf16);
@@ -74,8 +78,17 @@ const ParityCheck* same_class(const std::optional<ParityReport>& report, const s
   return nullptr;
 }
 
+void print_collators(const CaseResult& result) {
+  fmt::print("     {:<24} {:>8} {:>11}  {:<24}  {}\n", "class", "compared", "worst", "measure", "worst case");
+  for (const ParityCheck& c : result.float32.checks) {
+    fmt::print("     {:<24} {:>8} {:>11.3g}  {:<24}  {}\n", c.tensor_class, c.compared, c.worst, c.measure,
+               c.worst > 0 ? c.tensor : "-");
+  }
+}
+
 void print_case(const CaseResult& result) {
   fmt::print("{} {}\n", result.float32.ok() ? "ok  " : "FAIL", result.golden.name);
+  if (result.golden.kind == GoldenKind::collators) return print_collators(result);
   fmt::print("     {:<16} {:>11} {:>11} {:>11} {:>11}  {}\n", "class", "float32", "tolerance", "bf16", "bf16 ref.",
              "worst tensor (float32)");
   for (const ParityCheck& c : result.float32.checks) {

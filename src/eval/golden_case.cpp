@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "eval/golden_collators.h"
 #include "formats/authors_names.h"
 
 namespace tandem {
@@ -117,6 +118,11 @@ GoldenCase read_golden_case(const fs::path& folder) {
   GoldenCase c;
   c.folder = folder;
   fs::path file = folder / "config.json";
+  if (has_golden_collators(folder)) {
+    c.kind = GoldenKind::collators;
+    c.name = "collators";
+    return c;
+  }
   if (!fs::exists(file)) {
     throw InputError({.what = "not a golden case",
                       .where = folder.string(),

@@ -10,7 +10,12 @@
 
 namespace tandem {
 
-enum class GoldenKind { forward, generation, training };
+enum class GoldenKind {
+  forward,
+  generation,
+  training,
+  collators,  // of no model: eval/golden_collators.h
+};
 
 struct GoldenTolerance {
   double logits_abs = 0;

@@ -98,9 +98,10 @@ void ParityCollector::add(const std::string& tensor_class, const std::string& me
   auto found = std::find_if(checks.begin(), checks.end(),
                             [&](const ParityCheck& check) { return check.tensor_class == tensor_class; });
   if (found == checks.end()) {
-    checks.push_back({tensor_class, measure, -1, "", tolerance, true});
+    checks.push_back({tensor_class, measure, -1, "", tolerance, true, 0});
     found = checks.end() - 1;
   }
+  ++found->compared;
   if (error > found->worst) {
     found->worst = error;
     found->tensor = tensor;

@@ -17,6 +17,7 @@ struct ParityCheck {
   std::string tensor;               // where it is
   std::optional<double> tolerance;  // none: reported, not judged
   bool ok = true;
+  int64_t compared = 0;  // tensors, rows or statistics of this class
 };
 
 struct ParityReport {
