@@ -1,0 +1,45 @@
+# libFuzzer's programs, fuzz_NAME for every target of fuzz/targets.h, with AddressSanitizer and
+# UndefinedBehaviorSanitizer: cmake --preset fuzz && cmake --build --preset fuzz. Nothing else is built: of the folders
+# of src/ only the files that read foreign bytes, and what those need.
+if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "TANDEM_FUZZ needs clang (CXX=clang++): libFuzzer is a part of it")
+endif()
+
+set(src ${CMAKE_SOURCE_DIR}/src)
+file(GLOB core CONFIGURE_DEPENDS ${src}/base/*.cpp ${src}/tensor/*.cpp ${src}/text/*.cpp)
+list(FILTER core EXCLUDE REGEX "(bpe_trainer|/batch)\\.cpp$")
+list(APPEND core
+  ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
+  ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
+  ${src}/data/hash.cpp ${src}/data/holdout.cpp
+  ${src}/arch/config.cpp ${src}/arch/boundaries.cpp
+  ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
+
+# Of the optimizer only the config is read. Sections that nothing refers to are dropped, and with them its arithmetic,
+# which would ask for all kernels; instrumentation would refer to every function.
+set_source_files_properties(${src}/train/optimizer.cpp PROPERTIES COMPILE_OPTIONS
+                            "-fno-sanitize=address,undefined,fuzzer-no-link")
+set(sanitizers -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined)
+add_library(tandem_fuzzed STATIC ${core})
+target_include_directories(tandem_fuzzed PUBLIC ${src} ${CMAKE_SOURCE_DIR}/fuzz)
+target_include_directories(tandem_fuzzed SYSTEM PRIVATE ${SENTENCEPIECE_INCLUDE_DIR})
+target_compile_options(tandem_fuzzed PUBLIC -O1 -g1 -fsanitize=fuzzer-no-link ${sanitizers} -ffunction-sections
+                                            -fdata-sections)
+target_link_options(tandem_fuzzed PUBLIC ${sanitizers} -Wl,--gc-sections)
+target_link_libraries(tandem_fuzzed PUBLIC fmt::fmt nlohmann_json::nlohmann_json PkgConfig::TOMLPLUSPLUS
+                      PkgConfig::PCRE2 PkgConfig::UTF8PROC ${SENTENCEPIECE_LIBRARY} ZLIB::ZLIB PkgConfig::ZSTD
+                      Threads::Threads)
+
+file(GLOB targets CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/fuzz/*.cpp)
+list(FILTER targets EXCLUDE REGEX "(libfuzzer|replay)\\.cpp$")
+add_library(tandem_fuzz_targets STATIC ${targets})
+target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
+
+add_custom_target(fuzzers)
+foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config)
+  add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
+  target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})
+  target_link_libraries(fuzz_${name} PRIVATE tandem_fuzz_targets)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers fuzz_${name})
+endforeach()
