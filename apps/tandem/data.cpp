@@ -105,6 +105,15 @@ void count(Sample& sample, const Batch& batch, const Tokenizer& tokenizer) {
   sample.labelled += static_cast<int64_t>(labels.size()) - std::count(labels.begin(), labels.end(), kIgnoreLabel);
 }
 
+// What is read and written of the first `shown` rows. A batch does not say which rows its blocks come from, but they
+// come in their order.
+void add_sides(Inspection& result, const Batch& batch, int64_t shown, const Tokenizer& tokenizer) {
+  std::vector<SidesView> sides = view_sides(batch, tokenizer);
+  auto count = (static_cast<int64_t>(sides.size()) * shown + batch.rows - 1) / batch.rows;
+  sides.resize(static_cast<size_t>(count));
+  for (SidesView& side : sides) result.sides.push_back(std::move(side));
+}
+
 // The rows of the first micro-batches, prepared as in training.
 Inspection look(const RunConfig& config, const RunData& data, const Model& model, int64_t rows) {
   Inspection result;
@@ -120,14 +129,12 @@ Inspection look(const RunConfig& config, const RunData& data, const Model& model
     Rng rng(static_cast<uint64_t>(config.seed), static_cast<uint64_t>(micro));
     model.prepare(batch, rng);
     result.objective = batch.objective;
-    bool shown = static_cast<int64_t>(result.rows.size()) < rows;
-    for (int64_t r = 0; r < batch.rows && static_cast<int64_t>(result.rows.size()) < rows; ++r) {
+    int64_t shown = std::min(batch.rows, rows - static_cast<int64_t>(result.rows.size()));
+    for (int64_t r = 0; r < shown; ++r) {
       result.rows.push_back(view_row(batch, r, data.tokenizer));
       result.rows.back().source = sources[static_cast<size_t>(r)];
     }
-    if (shown) {
-      for (SidesView& side : view_sides(batch, data.tokenizer)) result.sides.push_back(std::move(side));
-    }
+    if (shown > 0) add_sides(result, batch, shown, data.tokenizer);
     count(result.sample, batch, data.tokenizer);
   }
   return result;

@@ -14,8 +14,8 @@ constexpr const char* kUnlabelledClose = "\u27E9";
 constexpr const char* kLineEnd = "\u21B5";
 
 constexpr const char* kPlain = "\x1b[0m";
-constexpr const char* kDocumentColour = "\x1b[1;35m";
-constexpr const char* kBlockColour = "\x1b[1;36m";
+constexpr const char* kDocumentColour = "\x1b[0;1;35m";
+constexpr const char* kBlockColour = "\x1b[0;1;36m";
 
 bool labelled(const TokenView& token) { return token.label != kIgnoreLabel; }
 
@@ -124,9 +124,12 @@ std::string_view role_name(Role role) {
 
 RowView view_row(const Batch& batch, int64_t row, const Tokenizer& tokenizer) {
   RowView view;
+  // Labels of the rows are those of the loss unless something else is made of the rows.
+  bool labels_count = !batch.two_sided || batch.objective == Objective::conversation;
   for (int64_t t = 0; t < batch.length; ++t) {
     auto at = static_cast<size_t>(row * batch.length + t);
-    TokenView token = view_token(tokenizer, batch.ids[at], batch.positions[at], batch.labels[at]);
+    int32_t label = labels_count ? batch.labels[at] : kIgnoreLabel;
+    TokenView token = view_token(tokenizer, batch.ids[at], batch.positions[at], label);
     token.segment = batch.segments[at];
     token.role = batch.roles.empty() ? Role::text : batch.roles[at];
     token.opens_document = t > 0 && token.segment != batch.segments[at - 1];
@@ -174,24 +177,32 @@ std::string to_text(std::span<const TokenView> tokens, bool colour) {
     out += unlabelled ? kUnlabelledOpen : kUnlabelledClose;
     inside = unlabelled;
   };
+  std::string painted;  // the style that is on; empty: none
+  auto paint = [&](const std::string& style) {
+    if (style == painted) return;
+    out += style.empty() ? kPlain : style;
+    painted = style;
+  };
   auto mark = [&](const char* sign, const char* style) {
     bracket(false);
-    out += colour ? fmt::format("{}{}{}", style, sign, kPlain) : sign;
+    paint(colour ? style : "");
+    out += sign;
   };
   for (size_t t = 0; t < tokens.size(); ++t) {
     const TokenView& token = tokens[t];
     if (size_t padding = run_of_padding(tokens, t); padding > 0) {
-      bracket(false);
-      out += fmt::format("{}[padding: {}]{}", colour ? "\x1b[2m" : "", padding, colour ? kPlain : "");
+      mark(fmt::format("[padding: {}]", padding).c_str(), "\x1b[0;2m");
       t += padding - 1;
       continue;
     }
     if (token.opens_document) mark(kDocumentMark, kDocumentColour);
     if (token.opens_block) mark(kBlockMark, kBlockColour);
     bracket(!labelled(token));
-    out += colour ? style_of(token) + visible(token.text) + kPlain : visible(token.text);
+    paint(colour ? style_of(token) : "");
+    out += visible(token.text);
   }
   bracket(false);
+  paint("");
   return out;
 }
 

@@ -74,5 +74,18 @@ TEST(HtmlPage, KeepsTheIdsOfDrawingsApart) {
   }
 }
 
+TEST(Html, FragmentsStandAsTheyAreAndStylesInTheHead) {
+  HtmlPage page("p");
+  page.paragraph("before");
+  page.fragment("<span class=\"x\">a &amp; b</span>\n");
+  page.add_style(".x { color: red; }");
+  std::string text = page.text();
+  size_t style = text.find(".x { color: red; }"), fragment = text.find("<span class=\"x\">a &amp; b</span>");
+  ASSERT_NE(style, std::string::npos);
+  ASSERT_NE(fragment, std::string::npos);
+  EXPECT_LT(style, text.find("</style>"));
+  EXPECT_LT(text.find("before"), fragment);
+}
+
 }  // namespace
 }  // namespace tandem
