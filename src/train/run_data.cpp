@@ -32,10 +32,21 @@ Tokenizer train_tokenizer(const DataConfig& config, const Corpus& corpus) {
   return tokenizer;
 }
 
-Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const fs::path& folder) {
+// A corpus that is far too large is refused before it is read for a tokenizer; whether it fits exactly is known when
+// its first part is tokenised.
+void refuse_hopeless(const Corpus& corpus, const fs::path& folder, const DiskPlan& disk) {
+  constexpr uint64_t kMostBytesPerToken = 8;
+  uint64_t least = corpus.estimated_text_bytes() / kMostBytesPerToken * sizeof(uint32_t);
+  require_disk_space(folder, least, "tokenised text", disk);
+}
+
+Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const fs::path& folder,
+                           const DiskPlan& disk) {
   if (!config.tokenizer.empty()) return Tokenizer::load(config.tokenizer);
   fs::path stored = folder / "tokenizer.json";
   if (fs::exists(stored)) return Tokenizer::load(stored);
+  // Elsewhere the tokens may be there already.
+  if (config.cache.empty()) refuse_hopeless(corpus, folder, disk);
   Tokenizer tokenizer = train_tokenizer(config, corpus);
   create_folder(folder);
   write_file_atomically(stored, tokenizer.json());
@@ -61,7 +72,7 @@ ModelConfig model_config_of(const RunConfig& config, const RunData& data) {
 RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder, const DiskPlan& disk) {
   check(config, "");
   Corpus corpus(config);
-  Tokenizer tokenizer = obtain_tokenizer(config, corpus, folder);
+  Tokenizer tokenizer = obtain_tokenizer(config, corpus, folder, disk);
   fs::path cache = config.cache.empty() ? folder / "data" : fs::path(config.cache);
   TokenData tokens = TokenData::prepare(tokenizer, config, corpus, pool, cache, disk);
   return {std::move(tokenizer), std::move(tokens)};
