@@ -102,7 +102,7 @@ std::unique_ptr<const TokenModel> read_bpe(const JsonNode& node, bool bytes) {
 std::unique_ptr<const TokenModel> read_model(const JsonNode& node, bool bytes) {
   const std::string& type = node.at("type").string();
   if (type == "BPE") return read_bpe(node, bytes);
-  if (type == "Unigram") return read_unigram(node, bytes);
+  if (type == "Unigram") return read_unigram(node);
   node.at("type").wrong("unknown kind of model", "BPE or Unigram");
 }
 

@@ -2,18 +2,9 @@
 
 #include "base/error.h"
 #include "text/normalizer.h"
-#include "text/unicode.h"
 
 namespace tandem {
 namespace {
-
-std::string read_character(const JsonNode& node) {
-  const std::string& text = node.string();
-  size_t end = 0;
-  if (!text.empty()) next_code_point(text, end);
-  if (end == 0 || end != text.size()) node.wrong("wrong length", "one character");
-  return text;
-}
 
 int64_t read_count(const JsonNode& node) {
   int64_t count = node.integer();
@@ -53,15 +44,14 @@ void Decoder::add(const JsonNode& node) {
     JsonNode pattern = node.at("pattern");
     steps_.push_back(Replace{read_pattern(pattern), node.at("content").string(), read_literal(pattern)});
   } else if (type == "Strip") {
-    steps_.push_back(
-        Strip{read_character(node.at("content")), read_count(node.at("start")), read_count(node.at("stop"))});
+    steps_.push_back(Strip{node.at("content").character(), read_count(node.at("start")), read_count(node.at("stop"))});
   } else if (type == "Metaspace") {
     std::string scheme =
         node.string_or("prepend_scheme", node.boolean_or("add_prefix_space", true) ? "always" : "never");
     if (scheme != "always" && scheme != "first" && scheme != "never") {
       node.at("prepend_scheme").wrong("unknown scheme", "always, first or never");
     }
-    steps_.push_back(Metaspace{read_character(node.at("replacement")), scheme != "never"});
+    steps_.push_back(Metaspace{node.at("replacement").character(), scheme != "never"});
   } else {
     node.at("type").wrong("unknown kind of decoder",
                           "ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace or Sequence");

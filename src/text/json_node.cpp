@@ -1,6 +1,7 @@
 #include "text/json_node.h"
 
 #include "base/error.h"
+#include "text/unicode.h"
 
 namespace tandem {
 
@@ -41,6 +42,14 @@ std::vector<std::pair<std::string, JsonNode>> JsonNode::members() const {
 const std::string& JsonNode::string() const {
   if (!value_->is_string()) wrong("wrong type", "a string");
   return value_->get_ref<const std::string&>();
+}
+
+const std::string& JsonNode::character() const {
+  const std::string& text = string();
+  size_t end = 0;
+  if (!text.empty()) next_code_point(text, end);
+  if (end == 0 || end != text.size()) wrong("wrong length", "one character");
+  return text;
 }
 
 bool JsonNode::boolean() const {

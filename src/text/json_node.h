@@ -39,6 +39,9 @@ class JsonNode {
   bool boolean_or(const char* key, bool otherwise) const;
   std::string string_or(const char* key, const std::string& otherwise) const;
 
+  // A string of one character.
+  const std::string& character() const;
+
   [[noreturn]] void wrong(const std::string& what, const std::string& expected, const std::string& hint = "") const;
 
  private:

@@ -22,6 +22,16 @@ bool is_mark(uint32_t c) {
   return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
 }
 
+// The characters that SentencePiece's "nmt" rules remove or make a space (its builder.cc).
+bool is_nmt_control(uint32_t c) {
+  return (c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+}
+
+bool is_nmt_space(uint32_t c) {
+  return c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) || c == 0x2028 ||
+         c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+}
+
 void append_normal_form(std::string& out, std::string_view text, int options) {
   utf8proc_uint8_t* mapped = nullptr;
   utf8proc_ssize_t size =
@@ -146,6 +156,21 @@ std::string Normalizer::run(const Lowercase&, std::string text) {
   return out;
 }
 
+std::string Normalizer::run(const Nmt&, std::string text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    size_t begin = at;
+    uint32_t c = next_code_point(text, at);
+    if (is_nmt_space(c)) {
+      out += ' ';
+    } else if (!is_nmt_control(c)) {
+      out.append(text, begin, at - begin);
+    }
+  }
+  return out;
+}
+
 std::string Normalizer::run(const ByteCharacters&, std::string text) { return ByteAlphabet::get().encode(text); }
 
 std::string Normalizer::run(const Prepend& step, std::string text) { return text.empty() ? text : step.text + text; }
@@ -165,6 +190,7 @@ bool Normalizer::drops_first(const Step& step, std::string_view text) {
   uint32_t first = next_code_point(text, end);
   if (const Strip* strip = std::get_if<Strip>(&step)) return strip->left && is_whitespace(first);
   if (std::holds_alternative<StripAccents>(step)) return is_mark(first);
+  if (std::holds_alternative<Nmt>(step)) return is_nmt_control(first);
   if (const Replace* replace = std::get_if<Replace>(&step)) {
     // What replaces several characters counts as coming from the last of them.
     auto matches = replace->pattern.find_all(text);
@@ -209,6 +235,8 @@ void Normalizer::add(const JsonNode& node) {
     steps_.push_back(StripAccents{});
   } else if (type == "Lowercase") {
     steps_.push_back(Lowercase{});
+  } else if (type == "Nmt") {
+    steps_.push_back(Nmt{});
   } else if (type == "ByteLevel") {
     steps_.push_back(ByteCharacters{});
   } else if (type == "Prepend") {
@@ -219,9 +247,9 @@ void Normalizer::add(const JsonNode& node) {
   } else if (type == "Precompiled") {
     steps_.push_back(CharacterMap::read(node.at("precompiled_charsmap")));
   } else {
-    node.at("type").wrong(
-        "unknown kind of normalizer",
-        "NFC, NFD, NFKC, NFKD, Strip, StripAccents, Lowercase, ByteLevel, Prepend, Replace, Precompiled or Sequence");
+    node.at("type").wrong("unknown kind of normalizer",
+                          "NFC, NFD, NFKC, NFKD, Nmt, Strip, StripAccents, Lowercase, ByteLevel, Prepend, Replace, "
+                          "Precompiled or Sequence");
   }
 }
 

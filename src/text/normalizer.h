@@ -35,6 +35,7 @@ class Normalizer {
   };
   struct StripAccents {};
   struct Lowercase {};
+  struct Nmt {};  // control characters removed, odd spaces made plain
   struct ByteCharacters {};
   struct Prepend {
     std::string text;
@@ -44,14 +45,15 @@ class Normalizer {
     std::string content;
     std::string literal;  // when the pattern is a text: found without the regular expression
   };
-  using Step = std::variant<UnicodeForm, Strip, StripAccents, Lowercase, ByteCharacters, Prepend, Replace, CharacterMap,
-                            SentencePieceNormalizer>;
+  using Step = std::variant<UnicodeForm, Strip, StripAccents, Lowercase, Nmt, ByteCharacters, Prepend, Replace,
+                            CharacterMap, SentencePieceNormalizer>;
 
   void add(const JsonNode& node);
   static std::string run(const UnicodeForm& step, std::string text);
   static std::string run(const Strip& step, std::string text);
   static std::string run(const StripAccents& step, std::string text);
   static std::string run(const Lowercase& step, std::string text);
+  static std::string run(const Nmt& step, std::string text);
   static std::string run(const ByteCharacters& step, std::string text);
   static std::string run(const Prepend& step, std::string text);
   static std::string run(const Replace& step, std::string text);

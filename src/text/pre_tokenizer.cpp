@@ -148,11 +148,11 @@ void PreTokenizer::run(size_t step, std::string_view text, bool at_start, const 
   }
 }
 
-PreTokenizer PreTokenizer::read(const JsonNode& node) {
+PreTokenizer PreTokenizer::read(const JsonNode& node, bool raw_bytes) {
   PreTokenizer pre_tokenizer;
   if (!node.is_null()) pre_tokenizer.add(node);
   auto& steps = pre_tokenizer.steps_;
-  if (!steps.empty() && std::holds_alternative<ByteCharacters>(steps.back())) {
+  if (raw_bytes && !steps.empty() && std::holds_alternative<ByteCharacters>(steps.back())) {
     steps.pop_back();
     pre_tokenizer.ends_in_bytes_ = true;
   }
@@ -177,10 +177,7 @@ void PreTokenizer::add_byte_level(const JsonNode& node) {
 }
 
 void PreTokenizer::add_metaspace(const JsonNode& node) {
-  Metaspace step{node.at("replacement").string(), Metaspace::Prepend::always};
-  size_t end = 0;
-  if (!step.replacement.empty()) next_code_point(step.replacement, end);
-  if (end == 0 || end != step.replacement.size()) node.at("replacement").wrong("wrong length", "one character");
+  Metaspace step{node.at("replacement").character(), Metaspace::Prepend::always};
   std::string scheme = node.string_or("prepend_scheme", node.boolean_or("add_prefix_space", true) ? "always" : "never");
   if (scheme == "first") {
     step.prepend = Metaspace::Prepend::first;
@@ -223,11 +220,14 @@ void PreTokenizer::add(const JsonNode& node) {
     add_split("[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+", SplitBehavior::removed, true, node);
   } else if (type == "WhitespaceSplit") {
     steps_.push_back(Split{WordSplitter::whitespace(), SplitBehavior::removed, false});
+  } else if (type == "CharDelimiterSplit") {
+    steps_.push_back(Split{WordSplitter::literal(node.at("delimiter").character()), SplitBehavior::removed, false});
   } else if (type == "Metaspace") {
     add_metaspace(node);
   } else {
     node.at("type").wrong("unknown kind of pre-tokenizer",
-                          "ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, Metaspace or Sequence");
+                          "ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, "
+                          "Metaspace or Sequence");
   }
 }
 

@@ -21,11 +21,12 @@ class PreTokenizer {
   using Visit = std::function<void(std::string_view word)>;
 
   PreTokenizer() = default;
-  // Null, or an object with a type. InputError for an unknown type.
-  static PreTokenizer read(const JsonNode& node);
+  // Null, or an object with a type. InputError for an unknown type. `raw_bytes`: the model can read words that are
+  // bytes.
+  static PreTokenizer read(const JsonNode& node, bool raw_bytes);
 
-  // True when the last step writes bytes in the byte-level alphabet. split() then leaves that last writing out: its
-  // words are the raw bytes, and the model does as if it had been done.
+  // True when the last step writes bytes in the byte-level alphabet and the model reads bytes. split() then leaves that
+  // last writing out: its words are the raw bytes, and the model does as if it had been done.
   bool ends_in_bytes() const { return ends_in_bytes_; }
 
   // Whether `at_start` makes a difference to split().

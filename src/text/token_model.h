@@ -31,7 +31,8 @@ class TokenModel {
   virtual int32_t find(std::string_view token) const = 0;
 };
 
-// The "model" of a tokenizer.json. `bytes`: words are raw bytes that stand for characters of the byte-level alphabet.
+// The "model" of a tokenizer.json. `bytes` (BPE only): words are raw bytes that stand for characters of the byte-level
+// alphabet.
 std::unique_ptr<const TokenModel> read_model(const JsonNode& node, bool bytes);
 
 }  // namespace tandem

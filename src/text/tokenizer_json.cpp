@@ -103,7 +103,7 @@ std::unique_ptr<Tokenizer::Impl> read_tokenizer_json(std::string_view json, cons
   JsonNode model = root.at("model");
   refuse_unsupported(root);
   parts->normalizer = Normalizer::read(optional("normalizer"));
-  parts->pre_tokenizer = PreTokenizer::read(optional("pre_tokenizer"));
+  parts->pre_tokenizer = PreTokenizer::read(optional("pre_tokenizer"), model.at("type").string() == "BPE");
   parts->model = read_model(model, parts->pre_tokenizer.ends_in_bytes());
   if (root.has("added_tokens")) parts->added = read_added_tokens(root.at("added_tokens"), *parts->model);
   place_added_tokens(*parts);

@@ -86,9 +86,7 @@ void UnigramModel::encode_word(std::string_view word, std::vector<int32_t>& ids)
   }
 }
 
-std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node, bool bytes) {
-  if (bytes)
-    node.at("type").wrong("a Unigram model over bytes is not supported", "a pre-tokenizer that is not ByteLevel");
+std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node) {
   std::vector<std::string> tokens;
   std::vector<double> scores;
   TokenTable seen(node.at("vocab").value().size());

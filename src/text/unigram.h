@@ -42,6 +42,6 @@ class UnigramModel final : public TokenModel {
 };
 
 // Reads the object of type Unigram.
-std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node, bool bytes);
+std::unique_ptr<const TokenModel> read_unigram(const JsonNode& node);
 
 }  // namespace tandem

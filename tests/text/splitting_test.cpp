@@ -31,7 +31,7 @@ Words split(const char* json, std::string_view text) {
   Json parsed = Json::parse(json);
   std::string file = "f.json";
   Words words;
-  PreTokenizer::read(JsonNode(parsed, file, "pre_tokenizer")).split(text, true, [&](std::string_view word) {
+  PreTokenizer::read(JsonNode(parsed, file, "pre_tokenizer"), true).split(text, true, [&](std::string_view word) {
     words.emplace_back(word);
   });
   return words;
