@@ -1,12 +1,26 @@
 #include "interrupt.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 
 namespace tandem::app {
 namespace {
 
-// A signal handler has no other way to hand anything over.
+// A signal handler has no other way to be handed anything, or to hand it over.
 volatile std::sig_atomic_t g_signalled = 0;
+const char* volatile g_notice = nullptr;
+
+void note_signal(int) {
+  int before = errno;
+  g_signalled = 1;
+  const char* notice = g_notice;
+  // Nobody may be there to read it: that changes nothing.
+  if (notice && ::write(STDERR_FILENO, notice, std::strlen(notice)) < 0) g_notice = nullptr;
+  errno = before;
+}
 
 void install(void (*handler)(int), int flags) {
   struct sigaction action = {};
@@ -21,9 +35,10 @@ void install(void (*handler)(int), int flags) {
 
 // SA_RESETHAND: the second signal finds the system's default. SA_RESTART is left out, so that a read from a terminal
 // returns when Ctrl-C is pressed.
-InterruptScope::InterruptScope() {
+InterruptScope::InterruptScope(const char* notice) {
   g_signalled = 0;
-  install([](int) { g_signalled = 1; }, static_cast<int>(SA_RESETHAND));
+  g_notice = notice;
+  install(note_signal, static_cast<int>(SA_RESETHAND));
 }
 
 InterruptScope::~InterruptScope() { install(SIG_DFL, 0); }

@@ -67,6 +67,8 @@ int main(int argc, char** argv) {
   using namespace tandem::app;
   // A reader that goes away is an error of write(), not the end of the program.
   std::signal(SIGPIPE, SIG_IGN);
+  // So is a file that may not grow any more (ulimit -f).
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return run(argc, argv);
   } catch (const OutputClosed&) {

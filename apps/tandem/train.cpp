@@ -8,6 +8,7 @@
 #include "output.h"
 #include "train/progress.h"
 #include "train/run_config.h"
+#include "train/run_plan.h"
 #include "train/trainer.h"
 #include "validation.h"
 #include "verbs.h"
@@ -20,6 +21,7 @@ struct Options {
   std::vector<std::string> overrides;
   bool json = false;
   bool fields = false;
+  bool dry_run = false;
 };
 
 void print_result(const TrainResult& r) {
@@ -48,9 +50,25 @@ int report(const TrainResult& result, const Options& options, const RunConfig& c
   return 0;
 }
 
+int print_plan(const Options& options, const RunConfig& config) {
+  Context ctx(static_cast<int>(config.threads));
+  TrainHooks hooks;
+  hooks.validate = validate;
+  RunPlan plan = plan_run(ctx, config, hooks);
+  if (options.json) {
+    write_json(to_json(plan));
+  } else {
+    write_output(report(plan));
+  }
+  return 0;
+}
+
 int run(const Options& options) {
   RunConfig config = load_run_config(options.config, options.overrides);
-  InterruptScope interrupts;
+  if (options.dry_run) return print_plan(options, config);
+  InterruptScope interrupts(
+      "finishing the step and saving; a second signal ends the program at once, and the steps "
+      "since the last checkpoint are done again\n");
   Context ctx(static_cast<int>(config.threads));
   ProgressDisplay display;
   TrainHooks hooks;
@@ -77,6 +95,9 @@ void add_train_verb(CLI::App& app, Action& action) {
   verb->add_option("config", options->config, "a .toml file, or the name of one under configs/ (tiny, paper/dd_0.6m)");
   verb->add_option("overrides", options->overrides, "key=value; output=DIR names the run folder");
   verb->add_flag("--json", options->json, "Print the result as one JSON object");
+  verb->add_flag(
+      "--dry-run", options->dry_run,
+      "Print the config, parameters, FLOPs, memory, disk and time of the run, and end without leaving files");
   verb->add_flag("--fields", options->fields, "List the keys of a config and end");
   verb->callback([options, &action] {
     if (options->config.empty() && !options->fields) throw CLI::RequiredError("config");

@@ -28,6 +28,15 @@ int open_for_reading(const fs::path& path) {
   return fd;
 }
 
+// Some file systems let a signal (the first Ctrl-C) interrupt it.
+int flush(int fd) {
+  int result;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
 }  // namespace
 
 std::string read_file(const fs::path& path) {
@@ -53,7 +62,7 @@ std::string read_file(const fs::path& path) {
 
 void sync_path(const fs::path& path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || ::fsync(fd) != 0) {
+  if (fd < 0 || flush(fd) != 0) {
     std::string reason = std::strerror(errno);
     if (fd >= 0) ::close(fd);
     throw JobError({.what = "cannot flush to disk", .where = path.string(), .got = reason});
@@ -155,7 +164,7 @@ void FileWriter::write_at(uint64_t offset, std::string_view bytes) {
 }
 
 void FileWriter::finish() {
-  if (::fsync(fd_) != 0) fail("cannot flush file");
+  if (flush(fd_) != 0) fail("cannot flush file");
   if (::close(std::exchange(fd_, -1)) != 0) fail("cannot close file");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     int reason = errno;

@@ -41,6 +41,9 @@ class HeldOut {
   // Behind other labels for the same text; ids that the tokenizer does not have stand for none.
   int64_t text_bytes(std::span<const int32_t> labels) const;
 
+  // What the batches ask for; conversation or text, as the rows are, until it is set.
+  void set_objective(Objective objective) { rows_.objective = objective; }
+
   // Rows first .. first + count - 1, cut at the last row.
   Batch batch(int64_t first, int64_t count) const;
   const Batch& all() const { return rows_; }

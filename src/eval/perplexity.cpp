@@ -51,8 +51,8 @@ EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTas
   EvalResult result;
   for (int64_t first = 0; first < rows.rows(); first += kRowsPerPass) {
     Batch batch = rows.batch(first, kRowsPerPass);
-    bool answers = batch.objective == Objective::conversation;
-    batch.objective = task.objective.value_or(answers ? batch.objective : default_objective(model.config().arch));
+    bool open = batch.objective == Objective::text;
+    batch.objective = task.objective.value_or(open ? default_objective(model.config().arch) : batch.objective);
     bool prefix_lm = batch.objective == Objective::prefix_lm;
     if (prefix_lm && task.prefix_share > 0) batch.prefixes = prefixes_of(batch, task.prefix_share);
     Rng rng(kBoundarySeed, static_cast<uint64_t>(first / kRowsPerPass));

@@ -24,7 +24,7 @@ struct EvalResult {
 
 // How the rows are read and what is scored.
 struct EvalTask {
-  // None: the responses of conversations, and of plain text what the architecture learns from it by default.
+  // None: that of the rows; if they are plain text, what the architecture learns from it by default.
   std::optional<Objective> objective;
   // prefix_lm: the share of each row that is read before the rest is scored; 0: a drawn length, as in training.
   double prefix_share = 0;

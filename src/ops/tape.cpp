@@ -25,6 +25,14 @@ void Tape::backward() {
   last_ = nullptr;
 }
 
+void Tape::backward(const std::function<void()>& after_each) {
+  for (Record* record = last_; record; record = record->previous) {
+    record->run(record->body, *this);
+    after_each();
+  }
+  last_ = nullptr;
+}
+
 Tape::GradientSlot Tape::gradient_slot(Var v) {
   if (v->grad.defined()) {
     if (v->grad_dtype == DType::bf16 || v->grad_dtype == DType::bf16_in_f64) {

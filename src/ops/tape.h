@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -85,6 +86,8 @@ class Tape {
 
   // Runs the closures. Gradients must have been seeded (a loss operation does that).
   void backward();
+  // The same with a call of `after_each` behind every closure: to find out where something went wrong.
+  void backward(const std::function<void()>& after_each);
 
   // Where the gradient of `v` goes: the tensor, and whether it already holds something to add to. For use inside
   // closures of v's consumers.
@@ -115,6 +118,7 @@ class Tape {
   void reset();
 
   size_t reserved_bytes() const { return arena_.reserved_bytes() + pool_.reserved_bytes(); }
+  size_t pool_bytes() const { return pool_.reserved_bytes(); }  // gradients and scratch of the backward pass
   int64_t system_allocations() const { return arena_.system_allocations() + pool_.system_allocations(); }
 
  private:

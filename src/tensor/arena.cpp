@@ -38,12 +38,13 @@ Arena::~Arena() {
 void* Arena::allocate(size_t bytes) {
   bytes = round_up(std::max<size_t>(bytes, 1), kBlockAlignment);
   while (chunk_ < chunks_.size() && used_ + bytes > chunks_[chunk_].size) {
+    chunks_[chunk_].filled = used_;
     ++chunk_;
     used_ = 0;
   }
   if (chunk_ == chunks_.size()) {
     size_t size = round_up(std::max(bytes, kSmallestChunk), kHugePage);
-    chunks_.push_back({static_cast<std::byte*>(map_pages(size)), size});
+    chunks_.push_back({static_cast<std::byte*>(map_pages(size)), size, 0});
     ++system_allocations_;
     used_ = 0;
   }
@@ -61,6 +62,12 @@ Tensor Arena::zeros(DType dtype, const Shape& shape) {
 size_t Arena::reserved_bytes() const {
   size_t total = 0;
   for (const Chunk& chunk : chunks_) total += chunk.size;
+  return total;
+}
+
+size_t Arena::used_bytes() const {
+  size_t total = used_;
+  for (size_t i = 0; i < chunk_; ++i) total += chunks_[i].filled;
   return total;
 }
 

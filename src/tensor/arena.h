@@ -41,12 +41,14 @@ class Arena {
   void reset() { release({}); }
 
   size_t reserved_bytes() const;  // obtained from the system
+  size_t used_bytes() const;      // handed out now; ends of chunks that stay empty are not counted
   int64_t system_allocations() const { return system_allocations_; }
 
  private:
   struct Chunk {
     std::byte* data;
     size_t size;
+    size_t filled;  // when the next chunk was begun
   };
   std::vector<Chunk> chunks_;
   size_t chunk_ = 0;  // the chunk in use

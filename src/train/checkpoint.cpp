@@ -17,7 +17,7 @@ namespace tandem {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kMoments = "optimizer.safetensors";
 constexpr const char* kState = "state.json";
@@ -59,45 +59,12 @@ void read_moments(const fs::path& path, Optimizer& optimizer) {
 }
 
 OrderedJson state_to_json(const RunState& state, const fs::path& folder) {
-  OrderedJson files;
+  OrderedJson json = {{"version", kVersion}};
+  json.update(to_json(state));
   for (const char* name : {kWeights, kMoments}) {
-    files[name] = {{"bytes", fs::file_size(folder / name)}, {"hash", hash_of_file(folder / name)}};
+    json["files"][name] = {{"bytes", fs::file_size(folder / name)}, {"hash", hash_of_file(folder / name)}};
   }
-  return {{"version", kVersion},
-          {"step", state.step},
-          {"updates", state.updates},
-          {"tokens", state.tokens},
-          {"skipped", state.skipped},
-          {"skipped_in_row", state.skipped_in_row},
-          {"loss", state.loss},
-          {"seconds", state.seconds},
-          {"window_loss", state.window_loss},
-          {"window_labelled", state.window_labelled},
-          {"cursor", state.cursor},
-          {"heldout", state.heldout},
-          {"tokenizer", state.tokenizer},
-          {"isa", state.isa},
-          {"precision", state.precision},
-          {"files", files}};
-}
-
-RunState state_from_json(const Json& json, const std::string& where) {
-  RunState state;
-  state.step = json_int(json, "step", where);
-  state.updates = json_int(json, "updates", where);
-  state.tokens = json_int(json, "tokens", where);
-  state.skipped = json_int(json, "skipped", where);
-  state.skipped_in_row = json_int(json, "skipped_in_row", where);
-  state.loss = json_number(json, "loss", where);
-  state.seconds = json_number(json, "seconds", where);
-  state.window_loss = json_number(json, "window_loss", where);
-  state.window_labelled = json_int(json, "window_labelled", where);
-  state.cursor = json_at(json, "cursor", where);
-  state.heldout = json_at(json, "heldout", where);
-  state.tokenizer = json_string(json, "tokenizer", where);
-  state.isa = json_string(json, "isa", where);
-  state.precision = json_string(json, "precision", where);
-  return state;
+  return json;
 }
 
 // Why a folder is not a whole checkpoint; empty when it is one.
@@ -108,7 +75,9 @@ std::string defect(const fs::path& folder, int64_t step) {
     if (read_file(folder / kDone) != hex64(hash64(text)) + "\n") return "state.json and DONE do not belong together";
     std::string where = (folder / kState).string();
     Json json = parse_json(text, where);
-    if (json_int(json, "version", where) != kVersion) return "it has another version";
+    if (int64_t version = json_int(json, "version", where); version != kVersion) {
+      return fmt::format("it has version {} and this program reads version {}", version, kVersion);
+    }
     if (json_int(json, "step", where) != step) return "it is of another step";
     const Json& files = json_at(json, "files", where);
     for (const char* name : {kWeights, kMoments}) {
@@ -154,12 +123,31 @@ void rename_folder(const fs::path& from, const fs::path& to) {
   if (error) throw JobError({.what = "cannot rename folder", .where = to.string(), .got = error.message()});
 }
 
+// One that can't be read is none.
+bool is_anchor(const fs::path& folder) {
+  try {
+    std::string where = (folder / kState).string();
+    Json state = read_json(folder / kState);
+    return json_int(state, "anchor", where) == json_int(state, "step", where);
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+bool finished(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::exists(folder / kDone, ignored);
+}
+
 }  // namespace
 
 fs::path CheckpointStore::path(int64_t step) const { return folder_ / fmt::format("{}{}", kPrefix, step); }
 
-void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, int64_t keep) const {
-  create_folder(folder_);
+void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, const Retention& retention) const {
+  if (!fs::exists(folder_)) {
+    create_folder(folder_);
+    sync_path(folder_.parent_path());
+  }
   fs::path target = path(state.step), aside = folder_ / fmt::format("writing-{}{}", kPrefix, state.step);
   std::error_code ignored;
   fs::remove_all(aside, ignored);
@@ -175,20 +163,25 @@ void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, in
     write_file_atomically(target / kDone, hex64(hash64(text)) + "\n");
   } catch (...) {
     fs::remove_all(aside, ignored);
+    if (!finished(target)) fs::remove_all(target, ignored);
     throw;
   }
-  remove_others(state.step, keep);
+  remove_others(state.step, retention);
 }
 
-void CheckpointStore::remove_others(int64_t newest, int64_t keep) const {
-  int64_t kept = 0;
+void CheckpointStore::remove_others(int64_t newest, const Retention& retention) const {
+  int64_t kept = 0, anchors = 0;
   for (int64_t step : listed(folder_)) {
-    bool whole = step <= newest && fs::exists(path(step) / kDone);
-    if (whole && kept < keep) {
+    bool stays = false;
+    if (step <= newest && finished(path(step))) {
+      stays = kept < retention.newest || step == retention.best;
+      if (anchors < retention.anchors && is_anchor(path(step))) {
+        stays = true;
+        ++anchors;
+      }
       ++kept;
-    } else {
-      remove_checkpoint(path(step));
     }
+    if (!stays) remove_checkpoint(path(step));
   }
   std::error_code ignored;
   std::vector<fs::path> unfinished;
@@ -199,21 +192,46 @@ void CheckpointStore::remove_others(int64_t newest, int64_t keep) const {
 }
 
 std::optional<int64_t> CheckpointStore::newest() const {
+  std::string damaged, reason;
   for (int64_t step : listed(folder_)) {
-    std::string reason = defect(path(step), step);
+    reason = defect(path(step), step);
     if (reason.empty()) return step;
     log::warn("{} is left out: {}", path(step).string(), reason);
+    if (finished(path(step)) && damaged.empty()) damaged = reason;
+  }
+  if (damaged.empty()) return std::nullopt;
+  throw InputError({.what = "no checkpoint of the run can be used",
+                    .where = folder_.string(),
+                    .got = damaged,
+                    .hint = "remove this folder to train from the beginning"});
+}
+
+std::optional<int64_t> CheckpointStore::newest_anchor(int64_t last) const {
+  for (int64_t step : listed(folder_)) {
+    if (step <= last && is_anchor(path(step)) && whole(step)) return step;
   }
   return std::nullopt;
 }
 
+bool CheckpointStore::whole(int64_t step) const { return defect(path(step), step).empty(); }
+
+void CheckpointStore::remove_after(int64_t step) const {
+  for (int64_t later : listed(folder_)) {
+    if (later > step) remove_checkpoint(path(later));
+  }
+}
+
 RunState CheckpointStore::load(int64_t step, Optimizer& optimizer) const {
   fs::path folder = path(step);
-  RunState state = state_from_json(read_json(folder / kState), (folder / kState).string());
-  read_parameters(folder / kWeights, optimizer.parameters());
+  RunState state = run_state_from_json(read_json(folder / kState), (folder / kState).string());
+  load_parameters(step, optimizer.parameters());
   read_moments(folder / kMoments, optimizer);
   optimizer.set_updates(state.updates);
   return state;
+}
+
+void CheckpointStore::load_parameters(int64_t step, ParameterStore& parameters) const {
+  read_parameters(path(step) / kWeights, parameters);
 }
 
 }  // namespace tandem

@@ -11,28 +11,17 @@
 #include <optional>
 #include <string>
 
-#include "base/json.h"
 #include "train/optimizer.h"
+#include "train/run_state.h"
 
 namespace tandem {
 
-// What a run knows besides tensors.
-struct RunState {
-  int64_t step = 0;     // optimizer steps done, skipped ones included
-  int64_t updates = 0;  // of them, those that changed the parameters
-  int64_t tokens = 0;   // read so far
-  int64_t skipped = 0;  // steps without update in all
-  int64_t skipped_in_row = 0;
-  double loss = 0;     // of the last step
-  double seconds = 0;  // spent training so far; never enters a number of the model
-  // Since the last line of the log.
-  double window_loss = 0;  // sum over labelled tokens
-  int64_t window_labelled = 0;
-  Json cursor;            // RowStream::state()
-  Json heldout;           // the last validation and its step; null: none yet
-  std::string tokenizer;  // hash
-  std::string isa;
-  std::string precision;
+// Which checkpoints stay: the newest ones, that of the best validation, and the newest of those that a run may go back
+// to (RunState::anchor).
+struct Retention {
+  int64_t newest = 2;
+  int64_t best = -1;  // step; -1: none
+  int64_t anchors = 0;
 };
 
 class CheckpointStore {
@@ -40,20 +29,33 @@ class CheckpointStore {
   // `folder`: checkpoints/ of a run.
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // Writes step-N and then removes all but the newest `keep` ones and what crashes left. JobError (disk full) leaves
-  // the earlier checkpoints as they are.
-  void save(const RunState& state, const Optimizer& optimizer, int64_t keep) const;
+  // Writes step-N and then removes what needs not stay and what crashes left. JobError (disk full) leaves the earlier
+  // checkpoints as they are and nothing of the new one.
+  void save(const RunState& state, const Optimizer& optimizer, const Retention& retention) const;
 
-  // The step of the newest whole checkpoint. Others are reported and left alone.
+  // The step of the newest whole checkpoint. Others are reported and left alone. InputError when there are finished
+  // checkpoints and not one of them is whole: starting from the beginning must be the user's decision.
   std::optional<int64_t> newest() const;
+
+  // The newest whole checkpoint up to step `last` that a run may go back to.
+  std::optional<int64_t> newest_anchor(int64_t last) const;
+
+  bool whole(int64_t step) const;
+
+  // Removes the checkpoints behind `step`, the newest first, so that the newest one is of the same course of the run
+  // whenever this is cut short.
+  void remove_after(int64_t step) const;
 
   // Reads state, parameters and moments of a whole checkpoint. InputError when they do not fit the model.
   RunState load(int64_t step, Optimizer& optimizer) const;
 
+  // The parameters alone.
+  void load_parameters(int64_t step, ParameterStore& parameters) const;
+
   std::filesystem::path path(int64_t step) const;
 
  private:
-  void remove_others(int64_t newest, int64_t keep) const;
+  void remove_others(int64_t newest, const Retention& retention) const;
 
   std::filesystem::path folder_;
 };

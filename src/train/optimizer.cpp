@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/error.h"
 #include "kernels/adamw.h"
@@ -70,11 +71,13 @@ void Optimizer::update(double scale, double norm, double factor) {
   }
 }
 
-const Parameter* Optimizer::first_non_finite() const {
-  for (const Parameter& p : parameters_.all()) {
-    if (!std::isfinite(kernels::sum_of_squares(ctx_, p.grad()))) return &p;
+void Optimizer::reset() {
+  for (const Moments& m : moments_) {
+    for (const Tensor& t : {m.first.tensor(), m.second.tensor()}) {
+      std::memset(t.data, 0, static_cast<size_t>(t.bytes()));
+    }
   }
-  return nullptr;
+  updates_ = 0;
 }
 
 }  // namespace tandem

@@ -46,8 +46,8 @@ class Optimizer {
   // The rate is that of the schedule's factor, for each group.
   void update(double scale, double norm, double factor);
 
-  // The first parameter with a gradient that is not finite; null when all are.
-  const Parameter* first_non_finite() const;
+  // Moments and count of updates as at the beginning.
+  void reset();
 
   // Updates so far: the count in Adam's bias corrections.
   int64_t updates() const { return updates_; }

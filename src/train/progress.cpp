@@ -44,10 +44,14 @@ std::string clock_text(double seconds) {
 }
 
 std::string progress_line(const TrainProgress& p) {
-  std::string step =
+  std::string line =
       p.total_steps > 0 ? fmt::format("step {}/{}", p.step, p.total_steps) : fmt::format("step {}", p.step);
-  return fmt::format("{}  {:.0f}%  loss {:.3f}  {} tokens/s  {} left", step, 100 * p.fraction, p.loss,
-                     with_thousands(p.tokens_per_second), clock_text(p.seconds_left));
+  line += fmt::format("  {:.0f}%  {} left  loss {:.3f}  {} tokens/s  lr {:.2e}  norm {:.2f}", 100 * p.fraction,
+                      clock_text(p.seconds_left), p.loss, with_thousands(p.tokens_per_second), p.learning_rate,
+                      p.grad_norm);
+  if (p.skipped > 0) line += fmt::format("  skipped {}", p.skipped);
+  if (p.rollbacks > 0) line += fmt::format("  went back {}", p.rollbacks);
+  return line;
 }
 
 ProgressDisplay::ProgressDisplay() : terminal_(::isatty(STDERR_FILENO) == 1) {}

@@ -26,7 +26,8 @@ class ProgressDisplay {
   double last_ = -1e9;
 };
 
-// "step 120/1000  12%  loss 3.214  5,120 tokens/s  1:03 left"
+// "step 120/1000  12%  1:03 left  loss 3.214  5,120 tokens/s  lr 2.00e-03  norm 0.41  skipped 2  went back 1"; what is
+// most wanted comes first, for a narrow terminal cuts the end. Nothing skipped and no way back are not mentioned.
 std::string progress_line(const TrainProgress& progress);
 
 // "0:07", "12:30", "2:05:00"

@@ -15,7 +15,10 @@ namespace {
 // What may change when a run goes on: everything else shapes its numbers.
 constexpr std::array kFree{"output",      "steps",     "tokens",           "epochs",
                            "max_seconds", "threads",   "checkpoint_every", "keep_checkpoints",
+                           "keep_best",   "export",    "tensorboard",      "check_memory",
                            "eval_every",  "eval_rows", "log_every",        "data.cache"};
+// The guard acts when a run is in trouble; the one who looks after it may then change what it does.
+constexpr std::string_view kFreeGroup = "guard.";
 
 void require(bool holds, const char* key, const std::string& where, const std::string& got,
              const std::string& expected) {
@@ -50,6 +53,14 @@ void list_fields(FieldList& fields, RunConfig& config) {
                                     {"fp32", PrecisionChoice::float32},
                                     {"bfloat16", PrecisionChoice::bfloat16}},
                                    "type of matrix products; auto: bf16 where the processor has units for it");
+  fields.add_enum<ObjectiveChoice>("objective", config.objective,
+                                   {{"auto", ObjectiveChoice::automatic},
+                                    {"text", ObjectiveChoice::text},
+                                    {"prefix_lm", ObjectiveChoice::prefix_lm},
+                                    {"span_corruption", ObjectiveChoice::span_corruption},
+                                    {"conversation", ObjectiveChoice::conversation}},
+                                   "what is learnt; auto: the responses of conversations, of text next tokens, or "
+                                   "spans with an encoder-decoder");
   fields.add("threads", config.threads, "0: one per core");
   fields.add("micro_batch", config.micro_batch, "rows per forward and backward pass");
   fields.add("grad_accum", config.grad_accum, "passes per optimizer step");
@@ -57,11 +68,18 @@ void list_fields(FieldList& fields, RunConfig& config) {
   fields.add("eval_rows", config.eval_rows, "held-out rows of a validation; 0: all");
   fields.add("checkpoint_every", config.checkpoint_every, "steps between checkpoints; 0: only at the end");
   fields.add("keep_checkpoints", config.keep_checkpoints, "newest checkpoints that stay");
+  fields.add("keep_best", config.keep_best, "the best validation leaves a checkpoint that stays");
+  fields.add_enum<ExportedModel>("export", config.exported,
+                                 {{"last", ExportedModel::last}, {"best", ExportedModel::best}},
+                                 "parameters in model/ at the end: of the last step or of the best validation");
   fields.add("log_every", config.log_every, "steps between lines of log.jsonl");
+  fields.add("tensorboard", config.tensorboard, "write event files for TensorBoard too");
+  fields.add("check_memory", config.check_memory, "refuse a run that can't fit into this machine's memory");
   fields.group("model", [&](FieldList& group) { list_fields(group, config.model); });
   fields.group("data", [&](FieldList& group) { list_fields(group, config.data); });
   fields.group("optimizer", [&](FieldList& group) { list_fields(group, config.optimizer); });
   fields.group("schedule", [&](FieldList& group) { list_fields(group, config.schedule); });
+  fields.group("guard", [&](FieldList& group) { list_fields(group, config.guard); });
 }
 
 void check(const RunConfig& config, const std::string& where) {
@@ -90,11 +108,22 @@ void check(const RunConfig& config, const std::string& where) {
     config.model.validate(where);
   } else {
     ModelConfig model = config.model;
-    model.vocab_size = 1;
+    model.vocab_size = int64_t{1} << 24;
     model.validate(where);
   }
+  Objective objective = objective_of(config);
+  require(learns(config.model.arch, objective), "objective", where, std::string(objective_name(objective)),
+          fmt::format("{} with arch = {}", objectives_of(config.model.arch), arch_name(config.model.arch)));
+  bool conversations = config.data.records == Records::conversations;
+  require(conversations == (objective == Objective::conversation), "objective", where,
+          std::string(objective_name(objective)),
+          conversations ? "conversation with data.records = conversations"
+                        : "another one, or data.records = conversations");
   check(config.optimizer, where);
   check(config.schedule, where);
+  check(config.guard, where);
+  require(config.exported == ExportedModel::last || config.keep_best, "export", where, "best with keep_best = false",
+          "keep_best = true, or export = \"last\"");
 }
 
 fs::path find_config(const std::string& name) {
@@ -137,7 +166,7 @@ std::string first_difference(const RunConfig& a, const RunConfig& b) {
   list_fields(fields_a, copy_a);
   list_fields(fields_b, copy_b);
   for (const std::string& name : fields_a.names()) {
-    bool free = std::find(kFree.begin(), kFree.end(), name) != kFree.end();
+    bool free = name.starts_with(kFreeGroup) || std::find(kFree.begin(), kFree.end(), name) != kFree.end();
     if (!free && fields_a.get(name) != fields_b.get(name)) return name;
   }
   return "";
@@ -157,21 +186,30 @@ int64_t total_steps(const RunConfig& config, int64_t training_tokens) {
   return config.steps;
 }
 
+Objective objective_of(const RunConfig& config) {
+  switch (config.objective) {
+    case ObjectiveChoice::text: return Objective::text;
+    case ObjectiveChoice::prefix_lm: return Objective::prefix_lm;
+    case ObjectiveChoice::span_corruption: return Objective::span_corruption;
+    case ObjectiveChoice::conversation: return Objective::conversation;
+    case ObjectiveChoice::automatic: break;
+  }
+  bool conversations = config.data.records == Records::conversations;
+  return conversations ? Objective::conversation : default_objective(config.model.arch);
+}
+
 ModelConfig resolve_model(const RunConfig& config, int64_t tokenizer_size) {
   ModelConfig model = config.model;
-  if (model.vocab_size == 0) model.vocab_size = tokenizer_size;
-  if (model.vocab_size < tokenizer_size) {
-    throw InputError({.what = "vocabulary of the model is smaller than the tokenizer's",
-                      .where = "model.vocab_size",
-                      .got = fmt::format("{}", model.vocab_size),
-                      .expected = fmt::format("at least {}, or 0 to take the tokenizer's", tokenizer_size)});
-  }
+  model.fit_tokenizer(tokenizer_size);
   return model;
 }
 
 ModelConfig resolve_model(const RunConfig& config) {
   ModelConfig model = config.model;
-  if (model.vocab_size == 0) model.vocab_size = config.data.vocab_size;
+  model.fit_tokenizer(model.vocab_size > 0 ? 0 : config.data.vocab_size);
+  // Sizes do not depend on which tokens these are.
+  if (model.bos_id < 0) model.bos_id = 0;
+  if (model.eos_id < 0) model.eos_id = std::min<int64_t>(1, model.vocab_size - 1);
   return model;
 }
 

@@ -11,6 +11,7 @@
 #include "data/config.h"
 #include "kernels/isa.h"
 #include "ops/tape.h"
+#include "train/guard.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -20,6 +21,21 @@ enum class PrecisionChoice {
   automatic,  // bf16 where the processor has products for it, else float32
   float32,
   bfloat16,
+};
+
+// Which parameters model/ holds at the end.
+enum class ExportedModel {
+  last,
+  best,  // those of the best validation
+};
+
+// What is learnt from the rows (text/batch.h: Objective).
+enum class ObjectiveChoice {
+  automatic,  // conversations: their responses; text: what the architecture learns from it by default
+  text,
+  prefix_lm,
+  span_corruption,
+  conversation,
 };
 
 struct RunConfig {
@@ -33,6 +49,7 @@ struct RunConfig {
   double max_seconds = 0;  // 0: no limit. The learning rate follows the clock: not reproducible
   int64_t seed = 1;        // initial parameters, block boundaries
   PrecisionChoice precision = PrecisionChoice::automatic;
+  ObjectiveChoice objective = ObjectiveChoice::automatic;
   int64_t threads = 0;             // 0: all cores
   int64_t micro_batch = 4;         // rows in one forward and backward pass
   int64_t grad_accum = 1;          // passes per step
@@ -40,11 +57,16 @@ struct RunConfig {
   int64_t eval_rows = 64;          // held-out rows of a validation; 0: all
   int64_t checkpoint_every = 100;  // steps; 0: only at the end
   int64_t keep_checkpoints = 2;
+  bool keep_best = true;  // a validation that beats all earlier ones leaves a checkpoint that stays
+  ExportedModel exported = ExportedModel::last;
   int64_t log_every = 10;
-  ModelConfig model;  // vocab_size 0: that of the tokenizer
+  bool tensorboard = true;   // event files beside log.jsonl
+  bool check_memory = true;  // refuse to begin what can't fit into this machine's memory
+  ModelConfig model;         // vocab_size 0: that of the tokenizer
   DataConfig data;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
+  GuardConfig guard;
 
   int64_t rows_per_step() const { return micro_batch * grad_accum; }
   int64_t tokens_per_step() const { return rows_per_step() * model.max_seq_len; }
@@ -66,11 +88,14 @@ std::filesystem::path find_config(const std::string& name);
 std::string to_toml(const RunConfig& config);
 
 // The first key in which two runs differ so that one can't go on with the other's checkpoints; empty when there is
-// none. Length, checkpointing, logging, validation, threads and folders may differ.
+// none. Length, checkpointing, logging, validation, the guard, threads and folders may differ.
 std::string first_difference(const RunConfig& a, const RunConfig& b);
 
 // Steps of the run; 0: only the clock ends it. InputError when the config names no length or several.
 int64_t total_steps(const RunConfig& config, int64_t training_tokens);
+
+// What the model of a run learns from its rows.
+Objective objective_of(const RunConfig& config);
 
 // config.model with its vocabulary set to that of a tokenizer of `tokenizer_size` tokens. InputError when the config
 // asks for fewer.

@@ -55,11 +55,6 @@ Tokenizer obtain_tokenizer(const DataConfig& config, const Corpus& corpus, const
 
 }  // namespace
 
-Objective objective_of(const RunConfig& config) {
-  bool conversations = config.data.records == Records::conversations;
-  return conversations ? Objective::conversation : default_objective(config.model.arch);
-}
-
 ModelConfig model_config_of(const RunConfig& config, const RunData& data) {
   ModelConfig model = config.model;
   model.fit_tokenizer(data.tokenizer.vocab_size());

@@ -16,10 +16,6 @@ struct RunData {
   TokenData tokens;
 };
 
-// What the model of a run learns from its rows: to answer, when they are conversations, else what its architecture
-// learns from plain text.
-Objective objective_of(const RunConfig& config);
-
 // config.model with the sizes and ids that it leaves open set to those of the tokenizer. InputError when the config
 // asks for fewer than it needs.
 ModelConfig model_config_of(const RunConfig& config, const RunData& data);

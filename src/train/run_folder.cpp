@@ -45,18 +45,23 @@ void check_same_run(const fs::path& file, const RunConfig& config) {
 
 }  // namespace
 
-RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
-  if (fs::exists(path_) && !fs::is_directory(path_)) {
-    throw InputError({.what = "output folder", .where = path_.string(), .got = "a file", .expected = "a folder"});
+void check_run_folder(const RunConfig& config) {
+  fs::path path = config.output;
+  if (fs::exists(path) && !fs::is_directory(path)) {
+    throw InputError({.what = "output folder", .where = path.string(), .got = "a file", .expected = "a folder"});
   }
-  bool known = fs::exists(path_ / kConfig);
-  if (known) {
-    check_same_run(path_ / kConfig, config);
-  } else if (fs::exists(path_) && holds_something_else(path_)) {
+  if (fs::exists(path / kConfig)) {
+    check_same_run(path / kConfig, config);
+  } else if (fs::exists(path) && holds_something_else(path)) {
     throw InputError({.what = "output folder is not empty and holds no run",
-                      .where = path_.string(),
+                      .where = path.string(),
                       .expected = "a new or empty folder, or that of a run to go on with"});
   }
+}
+
+RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
+  check_run_folder(config);
+  bool known = fs::exists(path_ / kConfig);
   create_folder(path_);
   lock();
   fresh_ = !known;

@@ -1,4 +1,5 @@
-// The folder of a run: config.toml, tokenizer.json, data/, log.jsonl, checkpoints/, model/, finished.json.
+// The folder of a run: config.toml, tokenizer.json, data/, log.jsonl, tensorboard/, checkpoints/, model/,
+// finished.json.
 #pragma once
 
 #include <filesystem>
@@ -10,11 +11,15 @@
 
 namespace tandem {
 
+// InputError when config.output can't become, or go on as, the folder of this run: another run's (naming the first key
+// that differs), a file, or something else. Changes nothing.
+void check_run_folder(const RunConfig& config);
+
 class RunFolder {
  public:
   // Creates the folder with its config.toml, or opens that of an earlier start of the same run, whose config.toml then
-  // takes the new length and other free settings. One process at a time: a second one gets a JobError. InputError, with
-  // nothing changed, when the folder holds another run (naming the first key that differs) or something else.
+  // takes the new length and other free settings. One process at a time: a second one gets a JobError. Otherwise errors
+  // as of check_run_folder.
   explicit RunFolder(const RunConfig& config);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
@@ -25,6 +30,7 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path log() const { return path_ / "log.jsonl"; }
+  std::filesystem::path events() const { return path_ / "tensorboard"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path model() const { return path_ / "model"; }
 

@@ -26,10 +26,7 @@ StepResult TrainingStep::finish(double rate_factor) {
   double scale = 1.0 / static_cast<double>(result.tokens);
   result.loss = sum_.sum * scale;
   result.grad_norm = optimizer_.gradient_norm(scale);
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    result.non_finite = optimizer_.first_non_finite();
-    return result;
-  }
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) return result;
   optimizer_.update(scale, result.grad_norm, rate_factor);
   result.applied = true;
   return result;

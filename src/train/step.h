@@ -14,7 +14,6 @@ struct StepResult {
   int64_t tokens = 0;    // labelled tokens
   // False: loss or gradient was not finite, or no token was labelled; the parameters are as before.
   bool applied = false;
-  const Parameter* non_finite = nullptr;  // the first parameter with a gradient that is not finite, if any
 };
 
 class TrainingStep {

@@ -7,16 +7,21 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
+#include "kernels/matrix_library.h"
 #include "train/checkpoint.h"
+#include "train/estimate.h"
+#include "train/non_finite.h"
+#include "train/progress.h"
 #include "train/run_folder.h"
-#include "train/run_log.h"
+#include "train/run_recorder.h"
 #include "train/step.h"
 
 namespace tandem {
 namespace {
 
-// A run that has seen this many steps without a finite loss and gradient in a row does not recover.
-constexpr int64_t kMostSkippedInRow = 10;
+// Data that gives this many steps without a labelled token in a row will not teach anything.
+constexpr int64_t kMostUnlabelledInRow = 10;
 
 std::string precision_name(const Precision& precision) {
   return precision == Precision::bfloat16() ? "bf16" : "float32";
@@ -28,9 +33,28 @@ OrderedJson score_to_json(const HeldOutScore& score) {
           {"heldout_accuracy", score.accuracy}};
 }
 
+// JSON has no NaN: a loss that was not finite is null.
+double number_or_nan(const Json& json, const char* key) {
+  auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->get<double>() : std::nan("");
+}
+
 HeldOutScore score_from_json(const Json& json) {
-  return {json.value("heldout_loss", 0.0), json.value("heldout_bits_per_byte", 0.0),
-          json.value("heldout_accuracy", 0.0)};
+  return {number_or_nan(json, "heldout_loss"), number_or_nan(json, "heldout_bits_per_byte"),
+          number_or_nan(json, "heldout_accuracy")};
+}
+
+// What differs between where a run was and where it goes on, in words; empty when its bits will be the same.
+std::string differences(const Surroundings& before, const Surroundings& now) {
+  std::string text;
+  auto compare = [&](const char* what, const std::string& a, const std::string& b) {
+    if (a != b) text += fmt::format("{}{} {} instead of {}", text.empty() ? "" : ", ", what, b, a);
+  };
+  compare("instruction set", before.isa, now.isa);
+  compare("precision", before.precision, now.precision);
+  compare("processor", before.processor, now.processor);
+  compare("matrix library", before.matrix_library, now.matrix_library);
+  return text;
 }
 
 std::optional<TrainResult> finished_before(const RunConfig& config, const RunFolder& folder, int64_t total) {
@@ -62,38 +86,44 @@ class Trainer {
         folder_(folder),
         total_(total),
         precision_(choose_precision(config.precision, ctx.isa())),
-        model_(make_model(resolve_model(config, data.tokenizer.vocab_size()), precision_,
-                          ParameterStore::Gradients::wanted, config.output)),
+        model_(make_model(model_config_of(config, data), precision_, ParameterStore::Gradients::wanted, config.output)),
         tape_(ctx, precision_, Tape::Mode::record),
         optimizer_(ctx, model_->parameters(), config.optimizer, model_->config().matrix_rate_factor()),
         step_(*model_, tape_, optimizer_),
         rows_(data.tokens.rows(config.model.max_seq_len, config.data.seed)),
         heldout_(data.tokens.heldout_rows(config.model.max_seq_len, config.eval_rows)),
         checkpoints_(folder.checkpoints()),
-        isa_(isa_name(ctx.isa())) {
+        surroundings_{.isa = std::string(isa_name(ctx.isa())),
+                      .precision = precision_name(precision_),
+                      .processor = processor_name(),
+                      .matrix_library = kernels::matrix_library()} {
+    heldout_.set_objective(objective_of(config));
     if (config.precision == PrecisionChoice::bfloat16 && precision_ == Precision::float32()) {
-      say(fmt::format("no bf16 products on {}: computing in float32", isa_));
+      say(fmt::format("no bf16 products on {}: computing in float32", surroundings_.isa));
     }
+    check_model_memory(config, model_->parameters());
     start();
-    log_.emplace(folder.log(), state_.step);
+    if (!past_end()) say_estimate(ctx);
   }
 
   TrainResult run() {
+    recorder_.emplace(folder_.log(), config_.tensorboard ? folder_.events() : std::filesystem::path(),
+                      RunRecorder::Place{state_.step, state_.log_bytes});
     first_step_ = state_.step;
     seconds_before_ = state_.seconds;
     watch_.restart();
     window_watch_.restart();
-    bool stopped = false;
     ended_ = past_end();
+    bool stopped = !ended_ && should_stop();
     while (!ended_ && !stopped) {
       one_step();
       ended_ = past_end();
-      after_step();
-      stopped = !ended_ && hooks_.should_stop && hooks_.should_stop();
+      if (!roll_back_if_diverged()) after_step();
+      stopped = !ended_ && should_stop();
     }
     TrainResult result;
     if (stopped) {
-      save();
+      if (state_.step > 0) save();
       result.end = TrainResult::End::stopped;
     } else {
       finish();
@@ -112,13 +142,28 @@ class Trainer {
     }
   }
 
+  void say_estimate(Context& ctx) {
+    RunEstimate e = estimate_run({.ctx = ctx,
+                                  .config = config_,
+                                  .data = data_,
+                                  .model = *model_,
+                                  .optimizer = optimizer_,
+                                  .total_steps = total_,
+                                  .steps_done = state_.step,
+                                  .heldout_rows = hooks_.validate ? heldout_.rows() : 0,
+                                  .validation_rows = hooks_.validation_rows});
+    say(fmt::format("about {} of training; memory about {} of {}; disk about {} of {} free",
+                    clock_text(e.time.total_seconds), bytes_text(e.memory.total()), bytes_text(e.machine_memory),
+                    bytes_text(e.disk.total()), bytes_text(e.disk.free)));
+    if (e.disk.total() > e.disk.free) say("warning: the disk may become full; the run then ends with its checkpoints");
+  }
+
+  bool should_stop() const { return hooks_.should_stop && hooks_.should_stop(); }
+
   // Fresh parameters, or those of the newest checkpoint.
   void start() {
     std::optional<int64_t> step = checkpoints_.newest();
-    if (!step) {
-      model_->parameters().initialise(static_cast<uint64_t>(config_.seed));
-      return;
-    }
+    if (!step) return begin();
     state_ = checkpoints_.load(*step, optimizer_);
     std::string where = checkpoints_.path(*step).string();
     if (state_.tokenizer != data_.tokenizer.hash()) {
@@ -129,11 +174,18 @@ class Trainer {
     }
     rows_.restore(state_.cursor, where);
     saved_ = state_.step;
-    if (state_.isa != isa_ || state_.precision != precision_name(precision_)) {
-      say(fmt::format("the run began on {} in {} and goes on, on {} in {}: numbers will differ in rounding", state_.isa,
-                      state_.precision, isa_, precision_name(precision_)));
+    if (std::string other = differences(state_.surroundings, surroundings_); !other.empty()) {
+      say(fmt::format(
+          "the run goes on with {}: the last bits of its numbers may differ from those of a run that stayed", other));
     }
     if (!past_end()) say(fmt::format("going on from step {}", state_.step));
+  }
+
+  // The state of step 0. The rows go on where they are.
+  void begin() {
+    model_->parameters().initialise(static_cast<uint64_t>(config_.seed));
+    optimizer_.reset();
+    state_ = {};
   }
 
   double seconds() const { return seconds_before_ + watch_.seconds(); }
@@ -158,9 +210,13 @@ class Trainer {
 
   void one_step() {
     Stopwatch watch;
-    double factor = rate_factor_now();
+    double factor = rate_factor_now() * state_.guard.rate_scale;
+    batches_.resize(static_cast<size_t>(config_.grad_accum));
     for (int64_t micro = 0; micro < config_.grad_accum; ++micro) {
-      Batch batch = rows_.next_batch(config_.micro_batch);
+      // Kept until the next step: the guard looks at them again when something is not finite.
+      Batch& batch = batches_[static_cast<size_t>(micro)];
+      batch = rows_.next_batch(config_.micro_batch);
+      batch.objective = objective_of(config_);
       // A stream of its own for every micro-batch: a resumed run draws what the first one would have drawn.
       Rng rng(static_cast<uint64_t>(config_.seed), static_cast<uint64_t>(state_.step * config_.grad_accum + micro));
       model_->prepare(batch, rng);
@@ -172,33 +228,80 @@ class Trainer {
     state_.tokens += config_.tokens_per_step();
     step_seconds_ = watch.seconds();
     average_step_ = average_step_ > 0 ? 0.9 * average_step_ + 0.1 * step_seconds_ : step_seconds_;
-    guard();
+    judgement_ = judge(config_.guard, state_.guard, last_);
+    take_into_account();
     show_progress();
   }
 
-  // A step without finite loss and gradient has changed nothing; it is counted, and too many in a row end the run.
-  void guard() {
+  void take_into_account() {
     if (last_.applied) {
-      state_.skipped_in_row = 0;
+      state_.unlabelled_in_row = 0;
       state_.loss = last_.loss;
       state_.window_loss += last_.loss * static_cast<double>(last_.tokens);
       state_.window_labelled += last_.tokens;
-      return;
+    } else {
+      count_skipped();
     }
-    std::string reason = last_.tokens == 0  ? "no labelled token"
-                         : last_.non_finite ? fmt::format("gradient of '{}' not finite", last_.non_finite->name())
-                                            : "loss not finite";
+    if (judgement_.outlier_over > 0) {
+      recorder_->write({{"step", state_.step},
+                        {"outlier_grad_norm", last_.grad_norm},
+                        {"median_grad_norm", judgement_.outlier_over}});
+    }
+  }
+
+  // A step without finite loss and gradient, or without labels, has changed nothing.
+  void count_skipped() {
+    std::string reason = "no labelled token";
+    if (last_.tokens > 0) {
+      reason = first_non_finite(*model_, tape_, batches_) + " is not finite";
+      state_.unlabelled_in_row = 0;
+    } else {
+      ++state_.unlabelled_in_row;
+    }
     ++state_.skipped;
-    ++state_.skipped_in_row;
-    log_->write({{"step", state_.step}, {"skipped", reason}});
+    recorder_->write({{"step", state_.step}, {"skipped", reason}});
     say(fmt::format("step {} skipped: {}", state_.step, reason));
-    if (state_.skipped_in_row < kMostSkippedInRow) return;
-    throw JobError({.what = fmt::format("{} steps in a row without a finite loss and gradient", kMostSkippedInRow),
+    if (state_.unlabelled_in_row < kMostUnlabelledInRow) return;
+    throw JobError({.what = fmt::format("{} steps in a row without a labelled token", kMostUnlabelledInRow),
                     .where = folder_.path().string(),
-                    .got = reason,
-                    .hint = saved_ > 0
-                                ? fmt::format("the checkpoint of step {} stays; try a lower optimizer.lr", saved_)
-                                : "try a lower optimizer.lr"});
+                    .hint = "is there anything to learn in the training rows?"});
+  }
+
+  // Back to the last good checkpoint, or to the beginning, with a lower rate and the rows that follow those of the
+  // divergence. Nothing of this is stored: a run that is killed before its next checkpoint diverges once more, in the
+  // same way, and comes to the same place.
+  bool roll_back_if_diverged() {
+    if (judgement_.divergence.empty()) return false;
+    std::string where = folder_.path().string();
+    if (state_.guard.rollbacks >= config_.guard.max_rollbacks) {
+      throw JobError(
+          {.what = fmt::format("the run diverges at step {}", state_.step),
+           .where = where,
+           .got = fmt::format("{}, after going back {} times", judgement_.divergence, state_.guard.rollbacks),
+           .hint = "try a lower optimizer.lr; the checkpoints stay"});
+    }
+    RunState diverged = state_;
+    // The step behind a checkpoint is the first to compute with its parameters: it must have gone well.
+    std::optional<int64_t> good = checkpoints_.newest_anchor(state_.step - state_.guard.troubled_in_row - 1);
+    if (good) {
+      state_ = checkpoints_.load(*good, optimizer_);
+    } else {
+      begin();
+    }
+    checkpoints_.remove_after(state_.step);
+    state_.guard = after_rollback(config_.guard, state_.guard, diverged.guard);
+    state_.skipped = diverged.skipped;
+    saved_ = good ? state_.step : -1;
+    window_start_ = state_.step;
+    ended_ = false;
+    recorder_->write_rollback({{"step", diverged.step},
+                               {"rollback_to", state_.step},
+                               {"reason", judgement_.divergence},
+                               {"learning_rate_scale", state_.guard.rate_scale}},
+                              state_.step);
+    say(fmt::format("step {}: {}; back to step {}, learning rates times {:g}", diverged.step, judgement_.divergence,
+                    state_.step, state_.guard.rate_scale));
+    return true;
   }
 
   void show_progress() const {
@@ -210,6 +313,9 @@ class Trainer {
     p.tokens = state_.tokens;
     p.loss = last_.loss;
     p.learning_rate = learning_rate_;
+    p.grad_norm = last_.grad_norm;
+    p.skipped = state_.skipped;
+    p.rollbacks = state_.guard.rollbacks;
     p.tokens_per_second = static_cast<double>(config_.tokens_per_step()) / average_step_;
     p.seconds = seconds();
     double by_steps = total_ > 0 ? static_cast<double>(total_ - state_.step) * average_step_ : 1e18;
@@ -220,11 +326,19 @@ class Trainer {
 
   static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+  // A checkpoint that falls into trouble waits for the first calm step.
+  bool checkpoint_due() const {
+    int64_t every = config_.checkpoint_every;
+    return every > 0 && state_.guard.calm() && state_.step / every > state_.anchor / every;
+  }
+
   void after_step() {
     if (due(state_.step, config_.log_every) || ended_) write_log_line();
     if (ended_) return;
-    if (due(state_.step, config_.eval_every)) validate();
-    if (due(state_.step, config_.checkpoint_every)) save();
+    bool best = due(state_.step, config_.eval_every) && validate();
+    if (!best && !checkpoint_due()) return;
+    state_.anchor = state_.step;
+    save();
   }
 
   // Loss: mean over the steps since the line before.
@@ -232,20 +346,21 @@ class Trainer {
     if (state_.window_labelled == 0) return;
     double passed = window_watch_.restart();
     auto steps = static_cast<double>(state_.step - std::max(window_start_, first_step_));
-    log_->write({{"step", state_.step},
-                 {"tokens", state_.tokens},
-                 {"loss", state_.window_loss / static_cast<double>(state_.window_labelled)},
-                 {"learning_rate", learning_rate_},
-                 {"grad_norm", last_.grad_norm},
-                 {"tokens_per_second", steps * static_cast<double>(config_.tokens_per_step()) / passed},
-                 {"seconds", seconds()}});
+    recorder_->write({{"step", state_.step},
+                      {"tokens", state_.tokens},
+                      {"loss", state_.window_loss / static_cast<double>(state_.window_labelled)},
+                      {"learning_rate", learning_rate_},
+                      {"grad_norm", last_.grad_norm},
+                      {"tokens_per_second", steps * static_cast<double>(config_.tokens_per_step()) / passed},
+                      {"seconds", seconds()}});
     state_.window_loss = 0;
     state_.window_labelled = 0;
     window_start_ = state_.step;
   }
 
-  void validate() {
-    if (!hooks_.validate) return;
+  // Whether a checkpoint has to be kept for it.
+  bool validate() {
+    if (!hooks_.validate) return false;
     tape_.reset();
     tape_.set_mode(Tape::Mode::no_grad);
     HeldOutScore score = hooks_.validate(*model_, tape_, heldout_);
@@ -253,10 +368,14 @@ class Trainer {
     tape_.set_mode(Tape::Mode::record);
     OrderedJson line = {{"step", state_.step}, {"tokens", state_.tokens}};
     line.update(score_to_json(score));
-    log_->write(line);
+    recorder_->write(line);
     state_.heldout = Json::parse(line.dump());
     say(fmt::format("step {}: held-out loss {:.4f}, {:.4f} bits per byte, accuracy {:.1f} %", state_.step, score.loss,
                     score.bits_per_byte, 100 * score.accuracy));
+    bool best = config_.keep_best && state_.guard.calm() && std::isfinite(score.loss) &&
+                (state_.best.step < 0 || score.loss < state_.best.loss);
+    if (best) state_.best = {.step = state_.step, .loss = score.loss};
+    return best;
   }
 
   bool validated_now() const {
@@ -265,21 +384,46 @@ class Trainer {
 
   void save() {
     if (saved_ == state_.step) return;
-    log_->sync();
-    state_.seconds = seconds();
-    state_.updates = optimizer_.updates();
-    state_.cursor = Json::parse(rows_.state().dump());
-    state_.tokenizer = data_.tokenizer.hash();
-    state_.isa = isa_;
-    state_.precision = precision_name(precision_);
-    checkpoints_.save(state_, optimizer_, config_.keep_checkpoints);
+    try {
+      recorder_->sync();
+      state_.log_bytes = recorder_->log_bytes();
+      state_.seconds = seconds();
+      state_.updates = optimizer_.updates();
+      state_.cursor = Json::parse(rows_.state().dump());
+      state_.tokenizer = data_.tokenizer.hash();
+      state_.surroundings = surroundings_;
+      // Two to go back to: the parameters of the newest one have not been tried yet.
+      checkpoints_.save(state_, optimizer_,
+                        {.newest = config_.keep_checkpoints,
+                         .best = state_.best.step,
+                         .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0});
+    } catch (const JobError& error) {
+      throw JobError({.what = fmt::format("the checkpoint of step {} could not be written", state_.step),
+                      .got = error.what(),
+                      .hint = saved_ >= 0
+                                  ? fmt::format("that of step {} stays; started again, the run goes on from it", saved_)
+                                  : "started again, the run begins anew"});
+    }
     saved_ = state_.step;
   }
 
   void finish() {
     if (!validated_now()) validate();
     save();
+    if (config_.exported == ExportedModel::best && state_.best.step >= 0 && state_.best.step != state_.step) {
+      load_best();
+    }
     save_model(folder_.model(), *model_, data_.tokenizer.json());
+  }
+
+  void load_best() {
+    if (!checkpoints_.whole(state_.best.step)) {
+      throw JobError({.what = "the checkpoint of the best validation is not there, or damaged",
+                      .where = checkpoints_.path(state_.best.step).string(),
+                      .hint = "export=last takes the parameters of the last step"});
+    }
+    checkpoints_.load_parameters(state_.best.step, model_->parameters());
+    say(fmt::format("model/ has the parameters of step {}, the best validation", state_.best.step));
   }
 
   void fill(TrainResult& result) const {
@@ -315,14 +459,16 @@ class Trainer {
   RowStream rows_;
   HeldOut heldout_;
   CheckpointStore checkpoints_;
-  std::string isa_;
-  std::optional<RunLog> log_;
+  Surroundings surroundings_;
+  std::optional<RunRecorder> recorder_;
 
   RunState state_;
+  std::vector<Batch> batches_;  // of the last step
   StepResult last_;
+  Judgement judgement_;
   double learning_rate_ = 0;
   bool ended_ = false;
-  int64_t saved_ = -1;        // step of the last checkpoint
+  int64_t saved_ = -1;        // step of the last checkpoint of this course of the run
   int64_t first_step_ = 0;    // where this start began
   int64_t window_start_ = 0;  // step of the last line of the log
   double seconds_before_ = 0;
@@ -348,12 +494,12 @@ OrderedJson to_json(const TrainResult& result) {
 
 namespace {
 
-// Data that cannot be used must not leave a folder behind that refuses the corrected config.
+// What cannot begin (bad data, too little memory) must not leave a folder behind that refuses the corrected config.
 template <class Job>
 auto or_abandon(RunFolder& folder, const Job& job) {
   try {
     return job();
-  } catch (const InputError&) {
+  } catch (const std::exception&) {
     folder.abandon();
     throw;
   }

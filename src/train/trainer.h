@@ -27,6 +27,9 @@ struct TrainProgress {
   int64_t tokens = 0;
   double loss = 0;  // of this step
   double learning_rate = 0;
+  double grad_norm = 0;
+  int64_t skipped = 0;           // steps without update so far
+  int64_t rollbacks = 0;         // to an earlier checkpoint, after a divergence
   double tokens_per_second = 0;  // of the last few steps
   double seconds = 0;            // spent training, earlier starts included
   double seconds_left = 0;       // estimate
@@ -35,6 +38,7 @@ struct TrainProgress {
 struct TrainHooks {
   // Scores the model on the held-out rows. The tape is in no-grad mode. Empty: no validation.
   std::function<HeldOutScore(Model& model, Tape& tape, const HeldOut& rows)> validate;
+  int64_t validation_rows = 4;                          // that validate() takes in one pass, for the estimate of memory
   std::function<void(const TrainProgress&)> progress;   // after every step
   std::function<void(const std::string& line)> notice;  // resumed, validated, ...; empty: log::info
   std::function<bool()> should_stop;                    // asked after every step
@@ -57,11 +61,12 @@ struct TrainResult {
 OrderedJson to_json(const TrainResult& result);
 
 // Trains into config.output, going on from its newest whole checkpoint. With `should_stop` the run ends behind the step
-// in progress, saves a checkpoint and returns `stopped`.
+// in progress, saves a checkpoint and returns `stopped`. A run that diverges goes back to its last good checkpoint
+// (train/guard.h).
 // The same config gives the same bits in model/model.safetensors, stopped and resumed or not, for any number of
 // threads; runs bounded by max_seconds are the exception, because their learning rate follows the clock. InputError:
-// config, text or folder cannot be used. JobError: the disk refuses, or 10 steps in a row had no finite loss or
-// gradient; earlier checkpoints stay.
+// config, text or folder cannot be used. JobError: the run cannot fit into memory, the disk refuses, or the run
+// diverges once more than guard.max_rollbacks times; earlier checkpoints stay.
 TrainResult train(Context& ctx, const RunConfig& config, const TrainHooks& hooks);
 
 // The same on text that is prepared already (several runs on one corpus).

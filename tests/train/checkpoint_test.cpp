@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <set>
 
 #include "base/error.h"
 #include "base/temporary_folder.h"
@@ -27,8 +28,17 @@ RunState state_of(int64_t step) {
   state.window_labelled = 7;
   state.cursor = {{"epoch", 1}};
   state.tokenizer = "abc";
-  state.isa = "avx2";
-  state.precision = "float32";
+  state.log_bytes = 1234567890123;
+  state.anchor = step - 1;
+  state.guard = {.losses = {1.0 / 3, 2.5},
+                 .norms = {0.1, 1e-30},
+                 .skipped_in_row = 1,
+                 .high_in_row = 2,
+                 .troubled_in_row = 3,
+                 .rollbacks = 3,
+                 .rate_scale = 0.125};
+  state.best = {.step = 1, .loss = 2.0 / 3};
+  state.surroundings = {.isa = "avx2", .precision = "float32", .processor = "P", .matrix_library = "L 1"};
   return state;
 }
 
@@ -47,7 +57,7 @@ class Checkpoint : public testing::Test {
       some_steps(bench, 1);
       RunState state = state_of(step);
       state.updates = bench.optimizer.updates();
-      store.save(state, bench.optimizer, 5);
+      store.save(state, bench.optimizer, {.newest = 5});
     }
     ASSERT_EQ(store.newest(), 2);
   }
@@ -68,6 +78,13 @@ TEST_F(Checkpoint, GivesBackEverythingExactly) {
   EXPECT_EQ(state.window_labelled, 7);
   EXPECT_EQ(state.cursor["epoch"], 1);
   EXPECT_EQ(state.tokenizer, "abc");
+  RunState saved = state_of(2);
+  EXPECT_EQ(state.log_bytes, saved.log_bytes);
+  EXPECT_EQ(state.anchor, 1);
+  EXPECT_EQ(state.guard, saved.guard);
+  EXPECT_EQ(state.best.step, 1);
+  EXPECT_EQ(state.best.loss, 2.0 / 3);
+  EXPECT_EQ(state.surroundings, saved.surroundings);
   EXPECT_EQ(other.optimizer.updates(), 2);
   EXPECT_TRUE(test::same_parameters(bench.model->parameters(), other.model->parameters()));
   some_steps(bench, 3);
@@ -109,15 +126,47 @@ TEST_F(Checkpoint, EveryStageOfACrashIsIgnoredAndLaterRemoved) {
 
   some_steps(bench, 1);
   RunState state = state_of(3);
-  store.save(state, bench.optimizer, 2);
+  store.save(state, bench.optimizer, {.newest = 2});
   EXPECT_EQ(store.newest(), 3);
   EXPECT_TRUE(fs::exists(store.path(2)));
   EXPECT_FALSE(fs::exists(store.path(1)));
   EXPECT_FALSE(fs::exists(aside));
 }
 
+TEST_F(Checkpoint, TheBestAndTheAnchorsStay) {
+  CheckpointStore runs(folder / "runs");
+  auto save = [&](int64_t step, bool anchor) {
+    RunState state;
+    state.step = step;
+    state.anchor = anchor ? step : 7;
+    runs.save(state, bench.optimizer, {.newest = 2, .best = 10, .anchors = 2});
+  };
+  for (int64_t step : {10, 20, 30, 40}) save(step, true);
+  for (int64_t step : {50, 60, 70}) save(step, false);
+  std::set<int64_t> found;
+  for (int64_t step = 10; step <= 70; step += 10) {
+    if (runs.whole(step)) found.insert(step);
+  }
+  EXPECT_EQ(found, (std::set<int64_t>{10, 30, 40, 60, 70}));
+  EXPECT_EQ(runs.newest(), 70);
+  EXPECT_EQ(runs.newest_anchor(70), 40);
+  EXPECT_EQ(runs.newest_anchor(39), 30);
+  EXPECT_EQ(runs.newest_anchor(9), std::nullopt);
+  runs.remove_after(30);
+  EXPECT_EQ(runs.newest(), 30);
+  EXPECT_TRUE(runs.whole(10));
+}
+
+TEST_F(Checkpoint, NothingButDamagedOnesIsNoFreshStart) {
+  for (int64_t step : {1, 2}) put_file(store.path(step) / "model.safetensors", "x");
+  std::string message = test::message_of<InputError>([&] { store.newest(); });
+  EXPECT_NE(message.find("model.safetensors is damaged"), std::string::npos) << message;
+  for (int64_t step : {1, 2}) fs::remove(store.path(step) / "DONE");
+  EXPECT_EQ(store.newest(), std::nullopt) << "unfinished ones are what a crash leaves";
+}
+
 TEST_F(Checkpoint, OldOnesGo) {
-  for (int64_t step : {3, 4}) store.save(state_of(step), bench.optimizer, 2);
+  for (int64_t step : {3, 4}) store.save(state_of(step), bench.optimizer, {.newest = 2});
   EXPECT_FALSE(fs::exists(store.path(1)));
   EXPECT_FALSE(fs::exists(store.path(2)));
   EXPECT_TRUE(fs::exists(store.path(3)));
@@ -147,14 +196,14 @@ TEST_F(Checkpoint, AFullDiskLeavesTheOldOnes) {
   // In the weights, early and late, and in the moments, which are twice as large.
   for (rlim_t room : {rlim_t{100}, weights / 2, weights + weights / 2}) {
     FileSizeLimit limit(room);
-    EXPECT_THROW(store.save(state_of(3), bench.optimizer, 1), JobError) << room;
+    EXPECT_THROW(store.save(state_of(3), bench.optimizer, {.newest = 1}), JobError) << room;
   }
   EXPECT_EQ(store.newest(), 2);
   EXPECT_TRUE(fs::exists(store.path(1)));
   int entries = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder / "checkpoints")) ++entries;
   EXPECT_EQ(entries, 2);
-  store.save(state_of(3), bench.optimizer, 1);
+  store.save(state_of(3), bench.optimizer, {.newest = 1});
   EXPECT_EQ(store.newest(), 3);
 }
 

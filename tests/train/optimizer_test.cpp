@@ -106,14 +106,25 @@ TEST(Optimizer, KeepsTheBf16CopyInStep) {
   }
 }
 
-TEST(Optimizer, NamesTheFirstGradientThatIsNotFinite) {
+TEST(Optimizer, GradientThatIsNotFiniteHasNoFiniteNorm) {
   Bench bench(test::small_model());
-  auto& all = bench.model->parameters().all();
-  EXPECT_EQ(bench.optimizer.first_non_finite(), nullptr);
-  all[3].grad().as<float>()[1] = std::nanf("");
-  all[2].grad().as<float>()[0] = INFINITY;
-  EXPECT_EQ(bench.optimizer.first_non_finite(), &all[2]);
+  EXPECT_TRUE(std::isfinite(bench.optimizer.gradient_norm(1)));
+  bench.model->parameters().all()[2].grad().as<float>()[0] = INFINITY;
   EXPECT_FALSE(std::isfinite(bench.optimizer.gradient_norm(1)));
+}
+
+TEST(Optimizer, ResetForgetsMomentsAndUpdates) {
+  Bench bench(test::small_model());
+  Rng rng(8, 0);
+  fill_gradients(bench.model->parameters(), rng);
+  bench.optimizer.update(1, bench.optimizer.gradient_norm(1), 1);
+  bench.optimizer.reset();
+  EXPECT_EQ(bench.optimizer.updates(), 0);
+  for (const Optimizer::Moments& m : bench.optimizer.moments()) {
+    for (const Tensor& t : {m.first.tensor(), m.second.tensor()}) {
+      for (float value : test::values(t)) ASSERT_EQ(value, 0);
+    }
+  }
 }
 
 TEST(Optimizer, RefusesValuesOutsideTheirRange) {

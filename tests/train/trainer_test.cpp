@@ -9,7 +9,6 @@
 #include "base/temporary_folder.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
-#include "train/run_log.h"
 #include "train/training_check.h"
 
 namespace tandem {
@@ -228,22 +227,6 @@ TEST_F(TrainerRuns, EndsByTheClockWithTheRateAtItsFloor) {
   EXPECT_EQ(run(config).end, TrainResult::End::was_finished);
 }
 
-// A rate at which the parameters overflow at once: every step from then on is skipped, and the run gives up.
-TEST_F(TrainerRuns, GivesUpAfterTenStepsWithoutFiniteLoss) {
-  RunConfig config = config_in("run");
-  config.steps = 40;
-  config.checkpoint_every = 1;
-  config.optimizer.lr = 1e38;
-  config.optimizer.weight_decay = 0;
-  config.schedule.warmup_steps = 2;
-  std::string message = message_of<JobError>([&] { run(config); });
-  EXPECT_NE(message.find("10 steps in a row"), std::string::npos) << message;
-  int64_t skipped = 0;
-  for (const Json& line : log_lines(config)) skipped += line.contains("skipped");
-  EXPECT_EQ(skipped, 10);
-  EXPECT_FALSE(fs::exists(fs::path(config.output) / "model"));
-}
-
 TEST_F(TrainerRuns, TrainsOnText) {
   std::string text;
   for (int i = 0; i < 400; ++i) text += "The cat " + std::to_string(i) + " sat on the mat and saw the dog.\n";
@@ -254,18 +237,6 @@ TEST_F(TrainerRuns, TrainsOnText) {
   TrainResult result = run(config);
   EXPECT_GT(result.heldout->loss, 0);
   EXPECT_TRUE(fs::exists(result.model / "tokenizer.json"));
-}
-
-TEST(RunLog, DropsWhatCameAfterTheStep) {
-  TemporaryFolder folder;
-  put_file(folder / "log.jsonl", "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st");
-  { RunLog log(folder / "log.jsonl", 2); }
-  EXPECT_EQ(read_file(folder / "log.jsonl"), "{\"step\":1}\n{\"step\":2}\n");
-  {
-    RunLog log(folder / "log.jsonl", 2);
-    log.write({{"step", 3}});
-  }
-  EXPECT_EQ(read_file(folder / "log.jsonl"), "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n");
 }
 
 }  // namespace

@@ -44,11 +44,15 @@ inline Batch random_batch(const ModelConfig& model, int64_t rows, uint64_t seed)
     batch.segments.push_back(0);
     batch.labels.push_back(t % 7 == 6 ? kIgnoreLabel : id());
   }
-  batch.boundaries = {5, 11, 17};
+  for (int32_t row = 0; row < rows; ++row) {
+    for (int32_t boundary : {5, 11, 17}) {
+      batch.boundaries.push_back(row * static_cast<int32_t>(batch.length) + boundary);
+    }
+  }
   return batch;
 }
 
-// Rows [begin, end) of a batch, with the same boundaries.
+// Rows [begin, end) of a batch, with their boundaries.
 inline Batch rows_of(const Batch& batch, int64_t begin, int64_t end) {
   auto part = [&](const std::vector<int32_t>& all) {
     return std::vector<int32_t>(all.begin() + begin * batch.length, all.begin() + end * batch.length);
@@ -60,7 +64,11 @@ inline Batch rows_of(const Batch& batch, int64_t begin, int64_t end) {
   out.positions = part(batch.positions);
   out.segments = part(batch.segments);
   out.labels = part(batch.labels);
-  out.boundaries = batch.boundaries;
+  for (int32_t boundary : batch.boundaries) {
+    if (boundary >= begin * batch.length && boundary < end * batch.length) {
+      out.boundaries.push_back(boundary - static_cast<int32_t>(begin * batch.length));
+    }
+  }
   return out;
 }
 

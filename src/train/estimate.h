@@ -1,0 +1,82 @@
+// What a run will need, before its first step: memory, time, disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "arch/model.h"
+#include "base/json.h"
+#include "train/optimizer.h"
+#include "train/run_config.h"
+#include "train/run_data.h"
+
+namespace tandem {
+
+// Bytes. Parameters, gradients and moments follow from the model; activations are extrapolated from passes over fewer
+// tokens; the rest is what the process holds besides.
+struct MemoryEstimate {
+  int64_t parameters = 0;   // master weights and the copies that products read
+  int64_t gradients = 0;    // of parameters
+  int64_t moments = 0;      // of the optimizer
+  int64_t activations = 0;  // of a training pass and its backward pass, or of a validation pass
+  int64_t program = 0;      // program, tokenizer, held-out rows, prepared products
+  int64_t mapped = 0;       // files: token shards, a checkpoint being checked. The system may drop these pages
+
+  int64_t total() const { return parameters + gradients + moments + activations + program; }
+};
+
+struct TimeEstimate {
+  double step_seconds = 0;
+  double total_seconds = 0;  // steps still to do and validations; checkpoints are left out
+  double tokens_per_second = 0;
+};
+
+// Bytes at the end of the run.
+struct DiskEstimate {
+  int64_t checkpoints = 0;  // those that stay at most, and the one being written
+  int64_t model = 0;
+  int64_t tokens = 0;  // shards
+  int64_t logs = 0;    // log.jsonl and TensorBoard's files
+  int64_t free = 0;    // on the file system of the run folder now
+
+  int64_t total() const { return checkpoints + model + tokens + logs; }
+};
+
+struct RunEstimate {
+  int64_t total_steps = 0;  // 0: only the clock ends the run
+  MemoryEstimate memory;
+  int64_t machine_memory = 0;  // what there is; 0: unknown
+  TimeEstimate time;
+  DiskEstimate disk;
+};
+
+OrderedJson to_json(const RunEstimate& estimate);
+
+struct EstimateInput {
+  Context& ctx;
+  const RunConfig& config;
+  const RunData& data;
+  Model& model;  // with gradients; parameters stay as they are, gradients are written over
+  const Optimizer& optimizer;
+  int64_t total_steps = 0;
+  int64_t steps_done = 0;
+  int64_t heldout_rows = 0;     // of a validation; 0: no validation
+  int64_t validation_rows = 0;  // of them, in one pass
+};
+
+// Trains on the run's first tokens without an update: up to kProbeTokens in passes of growing size (arena use is
+// concave in the number of tokens, so that the line through two passes bounds what a larger one takes), the last size
+// timed. JobError, before anything large is allocated, when the run can't fit into this machine's memory
+// (config.check_memory).
+RunEstimate estimate_run(const EstimateInput& input);
+
+inline constexpr int64_t kProbeTokens = 8192;
+
+// The part that needs no pass: JobError when parameters, gradients and moments alone are more than the machine's
+// memory (config.check_memory). For models whose memory was reserved and not yet touched.
+void check_model_memory(const RunConfig& config, const ParameterStore& parameters);
+
+// "1.4 GiB", "310 MiB", "12 KiB"
+std::string bytes_text(int64_t bytes);
+
+}  // namespace tandem

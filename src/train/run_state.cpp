@@ -1,0 +1,54 @@
+#include "train/run_state.h"
+
+namespace tandem {
+
+OrderedJson to_json(const RunState& state) {
+  return {{"step", state.step},
+          {"updates", state.updates},
+          {"tokens", state.tokens},
+          {"skipped", state.skipped},
+          {"unlabelled_in_row", state.unlabelled_in_row},
+          {"loss", state.loss},
+          {"seconds", state.seconds},
+          {"window_loss", state.window_loss},
+          {"window_labelled", state.window_labelled},
+          {"log_bytes", state.log_bytes},
+          {"anchor", state.anchor},
+          {"guard", to_json(state.guard)},
+          {"best", {{"step", state.best.step}, {"loss", state.best.loss}}},
+          {"cursor", state.cursor},
+          {"heldout", state.heldout},
+          {"tokenizer", state.tokenizer},
+          {"isa", state.surroundings.isa},
+          {"precision", state.surroundings.precision},
+          {"processor", state.surroundings.processor},
+          {"matrix_library", state.surroundings.matrix_library}};
+}
+
+RunState run_state_from_json(const Json& json, const std::string& where) {
+  RunState state;
+  state.step = json_int(json, "step", where);
+  state.updates = json_int(json, "updates", where);
+  state.tokens = json_int(json, "tokens", where);
+  state.skipped = json_int(json, "skipped", where);
+  state.unlabelled_in_row = json_int(json, "unlabelled_in_row", where);
+  state.loss = json_number(json, "loss", where);
+  state.seconds = json_number(json, "seconds", where);
+  state.window_loss = json_number(json, "window_loss", where);
+  state.window_labelled = json_int(json, "window_labelled", where);
+  state.log_bytes = json_int(json, "log_bytes", where);
+  state.anchor = json_int(json, "anchor", where);
+  state.guard = guard_state_from_json(json_at(json, "guard", where), where);
+  const Json& best = json_at(json, "best", where);
+  state.best = {.step = json_int(best, "step", where), .loss = json_number(best, "loss", where)};
+  state.cursor = json_at(json, "cursor", where);
+  state.heldout = json_at(json, "heldout", where);
+  state.tokenizer = json_string(json, "tokenizer", where);
+  state.surroundings = {.isa = json_string(json, "isa", where),
+                        .precision = json_string(json, "precision", where),
+                        .processor = json_string(json, "processor", where),
+                        .matrix_library = json_string(json, "matrix_library", where)};
+  return state;
+}
+
+}  // namespace tandem

@@ -1,0 +1,70 @@
+#include "base/machine.h"
+
+#include <gtest/gtest.h>
+
+#include "base/temporary_folder.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+using test::put_file;
+using test::TemporaryFolder;
+
+// A file system with the files that the kernel would show.
+class Machine : public testing::Test {
+ protected:
+  void put(const std::string& path, const std::string& text) const {
+    fs::create_directories((folder / path).parent_path());
+    put_file(folder / path, text);
+  }
+  void SetUp() override {
+    put("proc/meminfo",
+        "MemTotal:       16000 kB\nMemFree:          100 kB\nMemAvailable:    9000 kB\nSwapTotal: 5 kB\n");
+  }
+  TemporaryFolder folder;
+};
+
+TEST_F(Machine, HasTheKernelsFigures) {
+  MachineMemory memory = machine_memory(folder.path());
+  EXPECT_EQ(memory.total, 16000 * 1024);
+  EXPECT_EQ(memory.available, 9000 * 1024);
+}
+
+TEST_F(Machine, IsLimitedByTheLowestGroupAboveTheProcess) {
+  put("proc/self/cgroup", "0::/user/job\n");
+  put("sys/fs/cgroup/user/job/memory.max", "max\n");
+  put("sys/fs/cgroup/user/memory.max", "8192000\n");
+  put("sys/fs/cgroup/memory.max", "12288000\n");
+  MachineMemory memory = machine_memory(folder.path());
+  EXPECT_EQ(memory.total, 8192000);
+  EXPECT_EQ(memory.available, 8192000);
+}
+
+TEST_F(Machine, ReadsGroupsOfTheFirstVersion) {
+  put("proc/self/cgroup", "12:cpu:/x\n5:memory:/box\n");
+  put("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "4096000\n");
+  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");  // no limit
+  EXPECT_EQ(machine_memory(folder.path()).total, 4096000);
+}
+
+TEST_F(Machine, SaysNothingWhereTheKernelDoesNot) {
+  MachineMemory memory = machine_memory(folder / "nothing");
+  EXPECT_EQ(memory.total, 0);
+  EXPECT_EQ(memory.available, 0);
+  EXPECT_EQ(process_memory(folder / "nothing").resident, 0);
+}
+
+TEST_F(Machine, KnowsThisProcess) {
+  put("proc/self/status", "Name:\tx\nVmHWM:\t  30 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\n");
+  ProcessMemory memory = process_memory(folder.path());
+  EXPECT_EQ(memory.resident, 10 * 1024);
+  EXPECT_EQ(memory.files, 20 * 1024);
+  EXPECT_EQ(memory.peak, 30 * 1024);
+  ProcessMemory real = process_memory();
+  EXPECT_GT(real.resident, 0);
+  EXPECT_GE(real.peak, real.resident);
+}
+
+}  // namespace
+}  // namespace tandem
