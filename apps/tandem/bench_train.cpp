@@ -53,9 +53,10 @@ Batch random_batch(const ModelConfig& config, int64_t rows, Rng& rng) {
 }
 
 // One optimizer step of the run's micro-batches.
-double one_step(TrainingStep& step, const Model& model, Batch& batch, int64_t grad_accum, Rng& rng) {
+double one_step(TrainingStep& step, const Model& model, const Batch& rows, int64_t grad_accum, Rng& rng) {
   Stopwatch watch;
   for (int64_t micro = 0; micro < grad_accum; ++micro) {
+    Batch batch = rows;
     model.prepare(batch, rng);
     step.accumulate(batch);
   }
@@ -80,6 +81,7 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
   TrainingStep step(*model, tape, optimizer);
   Rng rng(static_cast<uint64_t>(run.seed), 0);
   Batch batch = random_batch(config, run.micro_batch, rng);
+  batch.objective = objective_of(run);
 
   Measured m;
   one_step(step, *model, batch, run.grad_accum, rng);  // prepares primitives, touches memory

@@ -24,18 +24,48 @@ bool sparse(std::span<const int32_t> labels) {
   return static_cast<double>(labelled) < kSparse * static_cast<double>(labels.size());
 }
 
+// Matrix products are compiled for the sizes that they meet. Where these depend on what was drawn they are rounded up,
+// to one of eight to sixteen sizes per doubling, so that most have been met before.
+int64_t rounded_up(int64_t count) {
+  int64_t granule = 1;
+  while (16 * granule <= count) granule *= 2;
+  return (count + granule - 1) / granule * granule;
+}
+
+// Adds tokens that nobody sees and that predict nothing.
+void add_filler(Batch& batch) {
+  auto fill = [](std::vector<int32_t>& list, TokenRange range, int32_t value) {
+    list.resize(static_cast<size_t>(range.end), value);
+  };
+  auto range_of = [](const std::vector<int32_t>& ids) {
+    auto count = static_cast<int64_t>(ids.size());
+    return TokenRange{count, rounded_up(count)};
+  };
+  TokenRange read = range_of(batch.reader.ids), written = range_of(batch.writer.ids);
+  for (auto* list : {&batch.reader.ids, &batch.reader.positions}) fill(*list, read, 0);
+  for (auto* list : {&batch.writer.ids, &batch.writer.positions}) fill(*list, written, 0);
+  fill(batch.writer.labels, written, kIgnoreLabel);
+  if (read.size() > 0) batch.reader.sequences.push_back(read);
+  if (written.size() > 0) batch.writer.blocks.push_back({written, {}});
+}
+
 struct LabelledRows {
   std::span<int32_t> rows;
   std::span<int32_t> labels;
 };
 
-// In the tape's memory.
+// The rows with a label, and as many others as make a round number; in the tape's memory.
 LabelledRows labelled_rows(Tape& tape, std::span<const int32_t> labels) {
-  auto take = [&] { return tape.arena().tensor(DType::i32, {static_cast<int64_t>(labels.size())}).as<int32_t>(); };
+  auto labelled = std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label != kIgnoreLabel; });
+  if (labelled == 0) return {};
+  auto wanted = std::min(static_cast<size_t>(rounded_up(labelled)), labels.size());
+  size_t others = wanted - static_cast<size_t>(labelled), count = 0;
+  auto take = [&] { return tape.arena().tensor(DType::i32, {static_cast<int64_t>(wanted)}).as<int32_t>(); };
   int32_t *rows = take(), *kept = take();
-  size_t count = 0;
-  for (size_t t = 0; t < labels.size(); ++t) {
-    if (labels[t] == kIgnoreLabel) continue;
+  for (size_t t = 0; t < labels.size() && count < wanted; ++t) {
+    bool filler = labels[t] == kIgnoreLabel;
+    if (filler && others == 0) continue;
+    others -= filler ? 1 : 0;
     rows[count] = static_cast<int32_t>(t);
     kept[count++] = labels[t];
   }
@@ -45,18 +75,28 @@ LabelledRows labelled_rows(Tape& tape, std::span<const int32_t> labels) {
 }  // namespace
 
 ops::LossSum Model::loss(Tape& tape, const Batch& batch, bool count_correct, const Tensor& token_loss) {
-  std::span<const int32_t> labels = batch.loss_labels();
-  if (labels.empty()) return {};
   ops::HeadOptions options;
   options.multiplier = config_.logit_multiplier();
   options.count_correct = count_correct;
   options.token_loss = token_loss;
-  if (token_loss.defined() || !sparse(labels)) {
+  std::span<const int32_t> labels = batch.loss_labels();
+  if (labels.empty()) return {};
+  if (token_loss.defined() || (!batch.two_sided && !sparse(labels))) {
     return ops::head_loss(tape, hidden(tape, batch), output_table().weight(), labels, options);
   }
   LabelledRows labelled = labelled_rows(tape, labels);
   if (labelled.rows.empty()) return {};
-  Var x = ops::select_rows(tape, hidden(tape, batch), labelled.rows);
+  const Batch* pass = &batch;
+  if (batch.two_sided) {
+    filled_.two_sided = true;
+    filled_.rows = batch.rows;
+    filled_.length = batch.length;
+    filled_.reader = batch.reader;
+    filled_.writer = batch.writer;
+    add_filler(filled_);
+    pass = &filled_;
+  }
+  Var x = ops::select_rows(tape, hidden(tape, *pass), labelled.rows);
   return ops::head_loss(tape, x, output_table().weight(), labelled.labels, options);
 }
 

@@ -88,6 +88,7 @@ class Model {
   ModelConfig config_;
   ParameterStore parameters_;
   Observer observer_;
+  Batch filled_;  // the sides of the pass in progress, rounded up in size
 };
 
 // Builds the model of config.arch with its parameters allocated (zero) for `precision`. InputError for sizes that do

@@ -75,6 +75,25 @@ TEST(Costs, CacheIsOneThirdOfTheTwins) {
   }
 }
 
+// Per row token 0.8875 are read and 0.1875 written at the default density and stretch.
+TEST(Costs, EncoderDecoder) {
+  double d = 192, v = 32768, l = 2048, read = 0.8875, written = 0.1875;
+  Costs costs =
+      make_model(published(Arch::encoder_decoder, 192), Precision::float32(), ParameterStore::Gradients::none, "test")
+          ->costs();
+  double encoder = read * 8 * (24 * d * d + 4 * read * l * d), projections = read * 4 * 4 * d * d;
+  double decoder = written * 4 * (28 * d * d + 2 * written * l * d + 4 * read * l * d), head = written * 2 * v * d;
+  EXPECT_NEAR(costs.flops_per_training_token, 3 * (encoder + projections + decoder + head), 1);
+  EXPECT_EQ(costs.flops_per_generated_token, 4 * (28 * d * d + 4 * d * l) + 2 * v * d);
+  EXPECT_EQ(costs.cache_bytes_per_token, 8 * d * 4);
+  EXPECT_EQ(costs.cache_bytes_with_encoder, costs.cache_bytes_per_token);
+  EXPECT_EQ(costs.cache_bytes_at_rest, d * 4);
+  auto model =
+      make_model(published(Arch::encoder_decoder, 192), Precision::float32(), ParameterStore::Gradients::none, "test");
+  // 12 d^2 per encoder layer, 16 per decoder layer; norms: two or three vectors a layer, four outside.
+  EXPECT_EQ(model->non_embedding_parameters(), (8 * 12 + 4 * 16) * 192 * 192 + (8 * 2 + 4 * 3 + 4) * 192);
+}
+
 TEST(Costs, GroupedQueriesAndOtherHeadSizes) {
   ModelConfig c = small_config(Arch::double_decoder);  // 2 + 2 layers, width 32, mlp 128
   c.n_kv_heads = 2;
