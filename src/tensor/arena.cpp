@@ -72,34 +72,69 @@ size_t Arena::used_bytes() const {
 }
 
 BlockPool::~BlockPool() {
-  for (auto& [data, size] : all_) ::munmap(data, size);
+  for (auto& [data, block] : blocks_) ::munmap(data, block.size);
+}
+
+// Wanted neither by this pass nor by the one before.
+bool BlockPool::stale(void* data) const { return blocks_.at(data).last_pass + 1 < pass_; }
+
+// A block of the size itself, or a stale one that is up to a quarter larger: the others are left to the requests of
+// their own size, so that passes of one shape never need a new block because another request came first.
+void* BlockPool::reuse(size_t size) {
+  for (auto entry = free_.lower_bound(size); entry != free_.end() && entry->first <= size + size / 4; ++entry) {
+    std::vector<void*>& free = entry->second;
+    if (free.empty() || (entry->first != size && !stale(free.back()))) continue;
+    void* data = free.back();
+    free.pop_back();
+    return data;
+  }
+  return nullptr;
+}
+
+void BlockPool::drop_stale() {
+  for (auto& [size, free] : free_) {
+    std::erase_if(free, [&](void* data) {
+      if (!stale(data)) return false;
+      auto block = blocks_.find(data);
+      ::munmap(data, block->second.size);
+      reserved_ -= block->second.size;
+      blocks_.erase(block);
+      return true;
+    });
+  }
+  std::erase_if(free_, [](const auto& entry) { return entry.second.empty(); });
 }
 
 Tensor BlockPool::take(DType dtype, const Shape& shape) {
   size_t wanted = static_cast<size_t>(shape.elements() * dtype_bytes(dtype));
   size_t size = round_up(std::max<size_t>(wanted, 1), 4096);
-  std::vector<void*>& free = free_[size];
-  if (free.empty()) {
-    void* p = map_pages(size);
-    all_.emplace_back(p, size);
-    free.reserve(all_.size());
+  void* data = reuse(size);
+  if (!data) {
+    drop_stale();
+    data = map_pages(size);
+    blocks_[data] = {.size = size};
     reserved_ += size;
     ++system_allocations_;
-    return {p, dtype, shape};
   }
-  void* p = free.back();
-  free.pop_back();
-  return {p, dtype, shape};
+  Block& block = blocks_[data];
+  block.last_pass = pass_;
+  block.taken = true;
+  return {data, dtype, shape};
 }
 
 void BlockPool::give_back(const Tensor& t) {
-  size_t size = round_up(std::max<size_t>(static_cast<size_t>(t.bytes()), 1), 4096);
-  free_[size].push_back(t.data);
+  Block& block = blocks_[t.data];
+  block.taken = false;
+  free_[block.size].push_back(t.data);
 }
 
 void BlockPool::take_all_back() {
-  for (auto& [size, blocks] : free_) blocks.clear();
-  for (auto& [data, size] : all_) free_[size].push_back(data);
+  for (auto& [data, block] : blocks_) {
+    if (!block.taken) continue;
+    block.taken = false;
+    free_[block.size].push_back(data);
+  }
+  ++pass_;
 }
 
 Storage::Storage(DType dtype, const Shape& shape) {

@@ -70,7 +70,9 @@ class ArenaScope {
 };
 
 // Blocks that are given back one by one and reused by the next request of the same size. Holds gradients: the layers
-// of a model ask for the same few sizes again and again.
+// of a model ask for the same few sizes again and again, and passes of one shape for the same blocks. Passes of ever
+// new shapes (rows of conversations) take blocks that are a little larger and were not wanted by the last pass, and the
+// rest of those goes back to the system before more is asked of it.
 class BlockPool {
  public:
   BlockPool() = default;
@@ -80,13 +82,23 @@ class BlockPool {
 
   Tensor take(DType dtype, const Shape& shape);  // uninitialised
   void give_back(const Tensor& t);               // a tensor from take(), once
-  void take_all_back();                          // as if every block had been given back
+  void take_all_back();                          // as if every block had been given back; a pass ends
   size_t reserved_bytes() const { return reserved_; }
   int64_t system_allocations() const { return system_allocations_; }
 
  private:
+  struct Block {
+    size_t size = 0;
+    int64_t last_pass = 0;  // in which it was taken
+    bool taken = false;
+  };
+  bool stale(void* data) const;
+  void* reuse(size_t size);  // a free block, taken from the list; null: none fits
+  void drop_stale();
+
+  std::map<void*, Block> blocks_;
   std::map<size_t, std::vector<void*>> free_;  // by size
-  std::vector<std::pair<void*, size_t>> all_;
+  int64_t pass_ = 0;
   size_t reserved_ = 0;
   int64_t system_allocations_ = 0;
 };

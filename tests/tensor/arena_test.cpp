@@ -105,6 +105,53 @@ TEST(BlockPool, ReusesBlocksOfTheSameSize) {
   EXPECT_EQ(pool.system_allocations(), 3);
 }
 
+// One pass over `tokens` tokens: eight values live at a time, of three widths.
+void pass_over(BlockPool& pool, int64_t tokens) {
+  std::vector<Tensor> live;
+  for (int i = 0; i < 24; ++i) {
+    live.push_back(pool.take(DType::f32, {tokens, 64 << (i % 3)}));
+    fill(live.back(), i);
+    if (live.size() > 8) {
+      pool.give_back(live.front());
+      live.erase(live.begin());
+    }
+  }
+  for (size_t i = 0; i < live.size(); ++i)
+    ASSERT_EQ(byte_of(live[i], live[i].bytes() - 1), 24 - 8 + static_cast<int>(i));
+  pool.take_all_back();
+}
+
+// Every pass has a length of its own, as rows of conversations have: what the pool holds stays a small multiple of what
+// the largest pass needs.
+TEST(BlockPool, PassesOfEverNewSizesDoNotPileUp) {
+  BlockPool one;
+  pass_over(one, 1024);
+  BlockPool pool;
+  size_t most = 0;
+  uint32_t random = 1;
+  for (int pass = 0; pass < 500; ++pass) {
+    random = random * 1664525 + 1013904223;
+    pass_over(pool, 200 + random % 825);
+    most = std::max(most, pool.reserved_bytes());
+  }
+  EXPECT_LT(most, 4 * one.reserved_bytes());
+  EXPECT_GT(most, one.reserved_bytes() / 2);
+}
+
+TEST(BlockPool, PassesOfOneShapeAskOnlyOnce) {
+  BlockPool pool;
+  for (int round = 0; round < 3; ++round) {
+    pass_over(pool, 1000);
+    pass_over(pool, 900);  // within reach of the larger blocks, which the next pass wants
+  }
+  int64_t allocations = pool.system_allocations();
+  for (int round = 0; round < 10; ++round) {
+    pass_over(pool, 1000);
+    pass_over(pool, 900);
+  }
+  EXPECT_EQ(pool.system_allocations(), allocations);
+}
+
 TEST(BlockPool, KeepsTheNumberOfBlocksOfAStep) {
   BlockPool pool;
   for (int step = 0; step < 5; ++step) {
