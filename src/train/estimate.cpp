@@ -118,6 +118,7 @@ class Probe {
     RowStream rows = in_.data.tokens.rows(shape.length, in_.config.data.seed);
     Batch batch = rows.next_batch(shape.rows);
     batch.objective = objective_of(in_.config);
+    batch.objective = objective_of(in_.config);
     Rng rng(static_cast<uint64_t>(in_.config.seed), 0);
     Stopwatch watch;
     in_.model.prepare(batch, rng);
