@@ -7,7 +7,9 @@
 namespace tandem::app {
 
 void add_model_options(CLI::App& verb, ModelOptions& options) {
-  verb.add_option("MODEL", options.model, "Model folder: config.json, model.safetensors, tokenizer.json")->required();
+  verb.add_option("MODEL", options.model,
+                  "Model folder: config.json, model.safetensors, tokenizer.json or tokenizer.model")
+      ->required();
   verb.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   verb.add_option("--precision", options.precision, "bf16 where the processor has products for it, else float32 (auto)")
       ->check(CLI::IsMember({"auto", "float32", "bf16"}))
@@ -23,13 +25,13 @@ Precision chosen_precision(const std::string& name, Isa isa) {
 LoadedModel load(const ModelOptions& options, const Context& ctx) {
   std::filesystem::path folder = options.model;
   ModelConfig config = read_model_config(folder);
-  Tokenizer tokenizer = Tokenizer::load(folder / "tokenizer.json");
+  Tokenizer tokenizer = Tokenizer::load_from_folder(folder);
   if (tokenizer.vocab_size() > config.vocab_size) {
     throw InputError({.what = "tokenizer has more ids than the model",
                       .where = folder.string(),
                       .got = fmt::format("{}", tokenizer.vocab_size()),
                       .expected = fmt::format("at most {}", config.vocab_size),
-                      .hint = "do tokenizer.json and config.json belong together?"});
+                      .hint = "do the tokenizer and config.json belong together?"});
   }
   DocumentTokens document_tokens = find_document_tokens(tokenizer, DataConfig{});
   Precision precision = chosen_precision(options.precision, ctx.isa());

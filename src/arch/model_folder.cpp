@@ -40,10 +40,11 @@ void read_parameters(const fs::path& path, ParameterStore& parameters) {
   parameters.refresh_compute();
 }
 
-void save_model(const fs::path& folder, const Model& model, const std::string& tokenizer_json) {
+void save_model(const fs::path& folder, const Model& model, const std::string& tokenizer,
+                const std::string& tokenizer_name) {
   create_folder(folder);
   write_parameters(folder / "model.safetensors", model.parameters());
-  if (!tokenizer_json.empty()) write_file_atomically(folder / "tokenizer.json", tokenizer_json);
+  if (!tokenizer.empty()) write_file_atomically(folder / tokenizer_name, tokenizer);
   ModelConfig config = model.config();
   FieldList fields;
   list_fields(fields, config);
@@ -55,7 +56,7 @@ ModelConfig read_model_config(const fs::path& folder) {
     throw InputError({.what = "not a model folder",
                       .where = folder.string(),
                       .got = fs::exists(folder) ? "a file" : "nothing there",
-                      .expected = "a folder with config.json, model.safetensors and tokenizer.json"});
+                      .expected = "a folder with config.json, model.safetensors and a tokenizer"});
   }
   fs::path file = folder / "config.json";
   ModelConfig config;

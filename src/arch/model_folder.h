@@ -1,5 +1,5 @@
-// A model on disk: config.json (arch, sizes, conventions), model.safetensors, tokenizer.json. What `train` writes is
-// what `generate`, `eval` and `serve` read.
+// A model on disk: config.json (arch, sizes, conventions), model.safetensors, tokenizer.json or tokenizer.model. What
+// `train` writes is what `generate`, `eval` and `serve` read.
 #pragma once
 
 #include <filesystem>
@@ -10,9 +10,10 @@
 
 namespace tandem {
 
-// Writes the three files; each is whole or absent, config.json last. `tokenizer_json` may be empty (a model without
-// text); then no tokenizer.json is written.
-void save_model(const std::filesystem::path& folder, const Model& model, const std::string& tokenizer_json);
+// Writes the three files; each is whole or absent, config.json last. `tokenizer` are the bytes of the tokenizer's file
+// and may be empty (a model without text); then none is written. `tokenizer_name` is Tokenizer::file_name().
+void save_model(const std::filesystem::path& folder, const Model& model, const std::string& tokenizer,
+                const std::string& tokenizer_name = "tokenizer.json");
 
 // The config of a model folder. InputError when the folder or its config.json is missing or malformed.
 ModelConfig read_model_config(const std::filesystem::path& folder);

@@ -44,7 +44,8 @@ void list_fields(FieldList& fields, DataConfig& config) {
   fields.add_enum<LongConversations>("long_conversations", config.long_conversations,
                                      {{"drop", LongConversations::drop}, {"truncate", LongConversations::truncate}},
                                      "conversations longer than a row: left out, or read without their beginning");
-  fields.add("tokenizer", config.tokenizer, "a tokenizer.json; empty: one is trained on the training text");
+  fields.add("tokenizer", config.tokenizer,
+             "a tokenizer.json or a SentencePiece .model; empty: one is trained on the training text");
   fields.add("vocab_size", config.vocab_size, "entries of the tokenizer that is trained when none is given");
   fields.add("role_tokens", config.role_tokens,
              "a tokenizer that is trained gets the tokens of roles; with conversations it always does");

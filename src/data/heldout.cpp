@@ -1,18 +1,11 @@
 #include "data/heldout.h"
 
 #include <algorithm>
-#include <set>
 
 #include "base/error.h"
-#include "base/json.h"
 
 namespace tandem {
 namespace {
-
-int32_t count_characters(const std::string& utf8) {
-  return static_cast<int32_t>(
-      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
 
 // Rows of all documents; with no complete row the unfinished one, if it has a token.
 Batch pack_text(const HeldOut::EachDocument& each_document, const PackRule& rule) {
@@ -61,21 +54,7 @@ Batch like(const Batch& rows) {
 
 }  // namespace
 
-std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer) {
-  // Added tokens are written as they stand; all others in the byte-level alphabet, one character per byte.
-  Json file = parse_json(tokenizer.json(), "tokenizer.json");
-  std::set<int64_t> added;
-  if (auto list = file.find("added_tokens"); list != file.end() && list->is_array()) {
-    for (const Json& token : *list) added.insert(json_int(token, "id", "tokenizer.json"));
-  }
-  std::vector<int32_t> lengths(static_cast<size_t>(tokenizer.vocab_size()), 0);
-  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.is_special(id)) continue;
-    std::string token = tokenizer.id_to_token(id);
-    lengths[static_cast<size_t>(id)] = added.count(id) ? static_cast<int32_t>(token.size()) : count_characters(token);
-  }
-  return lengths;
-}
+std::vector<int32_t> token_byte_lengths(const Tokenizer& tokenizer) { return tokenizer.text_bytes(); }
 
 HeldOut::HeldOut(const ShardSet& shards, const PackRule& rule, const std::vector<int32_t>& token_bytes,
                  int64_t max_rows)

@@ -1,5 +1,7 @@
 #include "text/decoder.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/normalizer.h"
 
@@ -28,6 +30,12 @@ Decoder Decoder::of(SentencePiece step) {
   Decoder decoder;
   decoder.steps_.push_back(std::move(step));
   return decoder;
+}
+
+bool Decoder::has_byte_tokens() const {
+  return std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    return std::holds_alternative<ByteFallback>(step) || std::holds_alternative<SentencePiece>(step);
+  });
 }
 
 void Decoder::add(const JsonNode& node) {

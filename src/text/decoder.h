@@ -52,6 +52,9 @@ class Decoder {
   // The whole decoder is one ByteLevel: text is the bytes of the tokens, in order.
   bool is_byte_level() const { return steps_.size() == 1 && std::holds_alternative<ByteLevel>(steps_[0]); }
 
+  // Tokens <0x00> to <0xFF> are bytes.
+  bool has_byte_tokens() const;
+
  private:
   void add(const JsonNode& node);
   std::vector<Step> steps_;

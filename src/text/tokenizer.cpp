@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "text/byte_alphabet.h"
 #include "text/token_table.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
@@ -188,6 +189,38 @@ std::string Tokenizer::id_to_token(int32_t id) const {
 bool Tokenizer::is_special(int32_t id) const {
   impl_->check_id(id);
   return impl_->special[static_cast<size_t>(id)];
+}
+
+namespace {
+
+bool is_byte_token(std::string_view token) { return token.size() == 6 && token.starts_with("<0x") && token[5] == '>'; }
+
+size_t decoded_bytes(const Decoder& decoder, std::string_view token, int times) {
+  DecodeStream stream(decoder);
+  std::string text;
+  for (int i = 0; i < times; ++i) stream.push(token, text);
+  stream.finish(text);
+  return text.size();
+}
+
+}  // namespace
+
+std::vector<int32_t> Tokenizer::text_bytes() const {
+  std::vector<int32_t> bytes(impl_->tokens.size(), 0);
+  for (size_t id = 0; id < bytes.size(); ++id) {
+    if (impl_->tokens[id].empty() || impl_->special[id]) continue;
+    const std::string& token = impl_->decoding[id];
+    if (impl_->decoder.is_byte_level()) {
+      bytes[id] = static_cast<int32_t>(ByteAlphabet::get().decode(token).value_or(token).size());
+    } else if (impl_->decoder.has_byte_tokens() && is_byte_token(impl_->tokens[id])) {
+      bytes[id] = 1;
+    } else {
+      // Behind another token, for the first one of a text may lose its space.
+      bytes[id] =
+          static_cast<int32_t>(decoded_bytes(impl_->decoder, token, 2) - decoded_bytes(impl_->decoder, token, 1));
+    }
+  }
+  return bytes;
 }
 
 const std::string& Tokenizer::file_bytes() const { return impl_->bytes; }

@@ -53,11 +53,13 @@ class Tokenizer {
   std::optional<int32_t> token_to_id(std::string_view token) const;
   std::string id_to_token(int32_t id) const;
   bool is_special(int32_t id) const;
+  // Bytes of text that a token stands for inside a text, by id; 0 for special tokens and ids without a token.
+  std::vector<int32_t> text_bytes() const;
 
   // The file's bytes, as read or as written by the trainer, what it is called in a model folder, and the 64-bit hash of
   // the bytes as 16 hex digits (for shard headers and checkpoints).
   const std::string& file_bytes() const;
-  const std::string& json() const { return file_bytes(); }
+  const std::string& json() const { return file_bytes(); }  // the older name of the same
   std::string file_name() const;
   TokenizerFormat format() const;
   const std::string& hash() const;
