@@ -26,6 +26,10 @@ constexpr int64_t kBytesPerEvents = 4 * 64;
 // An update reads and writes weights, gradients and both moments; the norm, whose time is measured, reads gradients.
 constexpr double kUpdatePerNorm = 6;
 
+// Per parameter: the float32 weight and its two moments.
+constexpr int64_t kCheckpointBytes = 12;
+constexpr int64_t kModelBytes = 4;
+
 struct PassShape {
   int64_t rows = 0;
   int64_t length = 0;
@@ -193,7 +197,7 @@ DiskEstimate disk_of(const EstimateInput& in, double step_seconds) {
   const RunConfig& config = in.config;
   int64_t elements = in.model.parameters().elements();
   DiskEstimate disk;
-  int64_t checkpoint = 3 * 4 * elements;  // master weights and two moments
+  int64_t checkpoint = kCheckpointBytes * elements;
   int64_t possible = 1;
   auto steps = static_cast<double>(in.total_steps);
   if (in.total_steps == 0) steps = config.max_seconds / std::max(step_seconds, 1e-9);
@@ -202,7 +206,7 @@ DiskEstimate disk_of(const EstimateInput& in, double step_seconds) {
   }
   if (config.keep_best) ++possible;
   disk.checkpoints = checkpoint * std::min(possible, config.keep_checkpoints + (config.keep_best ? 1 : 0) + 1);
-  disk.model = 4 * elements;
+  disk.model = kModelBytes * elements;
   disk.tokens = shard_bytes(in.data);
   double lines = steps / static_cast<double>(config.log_every) +
                  (config.eval_every > 0 ? steps / static_cast<double>(config.eval_every) : 1);
@@ -227,6 +231,11 @@ std::string bytes_text(int64_t bytes) {
   }
   return value < 10 && unit > 0 ? fmt::format("{:.1f} {}", value, kUnits[unit])
                                 : fmt::format("{:.0f} {}", value, kUnits[unit]);
+}
+
+int64_t least_output_bytes(const RunConfig& config) {
+  auto model = make_model(resolve_model(config), Precision::float32(), ParameterStore::Gradients::none, config.output);
+  return (kCheckpointBytes + kModelBytes) * model->parameters().elements();
 }
 
 void check_model_memory(const RunConfig& config, const ParameterStore& parameters) {

@@ -76,6 +76,9 @@ inline constexpr int64_t kProbeTokens = 8192;
 // memory (config.check_memory). For models whose memory was reserved and not yet touched.
 void check_model_memory(const RunConfig& config, const ParameterStore& parameters);
 
+// What a run writes at the very least besides its tokens: a checkpoint and the model.
+int64_t least_output_bytes(const RunConfig& config);
+
 // "1.4 GiB", "310 MiB", "12 KiB"
 std::string bytes_text(int64_t bytes);
 

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -24,6 +25,19 @@ bool holds_something_else(const fs::path& folder) {
     if (!entry.path().filename().string().starts_with("config.toml.part-")) return true;
   }
   return false;
+}
+
+// What processes that were killed had begun to write (FileWriter). Nobody else writes here: the folder is locked.
+void remove_torn_files(const fs::path& folder) {
+  std::error_code ignored;
+  std::vector<fs::path> torn;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder, ignored)) {
+    std::string name = entry.path().filename().string();
+    size_t mark = name.rfind(".part-");
+    if (mark == std::string::npos || !entry.is_regular_file(ignored)) continue;
+    if (name.find_first_not_of("0123456789", mark + 6) == std::string::npos) torn.push_back(entry.path());
+  }
+  for (const fs::path& file : torn) fs::remove(file, ignored);
 }
 
 void check_same_run(const fs::path& file, const RunConfig& config) {
@@ -64,6 +78,7 @@ RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
   bool known = fs::exists(path_ / kConfig);
   create_folder(path_);
   lock();
+  remove_torn_files(path_);
   fresh_ = !known;
   std::string text = to_toml(config);
   if (!known || read_file(path_ / kConfig) != text) write_file_atomically(path_ / kConfig, text);

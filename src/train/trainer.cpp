@@ -413,7 +413,7 @@ class Trainer {
     if (config_.exported == ExportedModel::best && state_.best.step >= 0 && state_.best.step != state_.step) {
       load_best();
     }
-    save_model(folder_.model(), *model_, data_.tokenizer.json());
+    save_model(folder_.model(), *model_, data_.tokenizer.file_bytes(), data_.tokenizer.file_name());
   }
 
   void load_best() {
@@ -526,7 +526,10 @@ TrainResult train(Context& ctx, const RunConfig& config, const TrainHooks& hooks
   check(config, config.output);
   total_steps(config, 0);  // a length that is wrong is said before the folder is made
   RunFolder folder(config);
-  RunData data = or_abandon(folder, [&] { return prepare_run_data(config.data, ctx.pool(), folder.path()); });
+  RunData data = or_abandon(folder, [&] {
+    DiskPlan disk{.other_bytes = static_cast<uint64_t>(least_output_bytes(config))};
+    return prepare_run_data(config.data, ctx.pool(), folder.path(), disk);
+  });
   return train_in(folder, ctx, config, data, hooks);
 }
 
