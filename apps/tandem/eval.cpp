@@ -1,11 +1,14 @@
 // eval: how well a model predicts a text.
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "base/error.h"
 #include "data/source.h"
 #include "eval/perplexity.h"
 #include "eval/recall.h"
+#include "eval_answers.h"
 #include "model_options.h"
 #include "output.h"
 #include "verbs.h"
@@ -18,9 +21,15 @@ struct Options {
   std::vector<std::string> data;
   int64_t rows = 0;
   bool heldout_only = false;
+  std::optional<Objective> objective;
+  double prefix_share = 0;
   int64_t recall = 0;
+  AnswerOptions answers;
   bool json = false;
 };
+
+const std::map<std::string, Objective> kObjectives{
+    {"text", Objective::text}, {"prefix_lm", Objective::prefix_lm}, {"span_corruption", Objective::span_corruption}};
 
 // Questions about stories that no model was trained on: of their own split, and always the same ones.
 constexpr uint64_t kQuestionSeed = 1;
@@ -68,6 +77,7 @@ std::string text_report(const OrderedJson& json) {
     report += fmt::format("bits per byte  {:.4f}\n", json["bits_per_byte"].get<double>());
     report += fmt::format("accuracy       {:.2f} %\n", 100 * json["accuracy"].get<double>());
   }
+  if (json.contains("answers")) report += answer_report(json["answers"]);
   if (json.contains("recall")) {
     const OrderedJson& recall = json["recall"];
     if (recall["accuracy"].is_null()) return report + "recall         no question fits into the model's rows\n";
@@ -79,9 +89,13 @@ std::string text_report(const OrderedJson& json) {
 }
 
 int run(const Options& options) {
-  if (options.data.empty() && options.recall == 0) {
-    throw InputError(
-        {.what = "nothing to evaluate on", .where = "tandem eval", .expected = "--data PATH or --recall N"});
+  if (options.data.empty() && options.recall == 0 && options.answers.files.empty()) {
+    throw InputError({.what = "nothing to evaluate on",
+                      .where = "tandem eval",
+                      .expected = "--data PATH, --answers FILE or --recall N"});
+  }
+  if (options.prefix_share > 0 && options.objective != Objective::prefix_lm) {
+    throw InputError({.what = "--prefix-share without --objective prefix_lm", .where = "tandem eval"});
   }
   Context ctx(options.model.threads);
   LoadedModel loaded = load(options.model, ctx);
@@ -91,12 +105,18 @@ int run(const Options& options) {
                    {"precision", dtype_name(loaded.model->parameters().precision().activation)}};
   if (!options.data.empty()) {
     HeldOut rows = pack(loaded, options);
-    json.update(text_scores(evaluate(*loaded.model, tape, rows), rows));
+    EvalTask task{.objective = options.objective, .prefix_share = options.prefix_share};
+    json["objective"] = objective_name(task.objective.value_or(default_objective(loaded.model->config().arch)));
+    if (task.prefix_share > 0) json["prefix_share"] = task.prefix_share;
+    json.update(text_scores(evaluate(*loaded.model, tape, rows, task), rows));
   }
   if (options.recall > 0) {
     std::vector<RecallQuestion> questions = recall_questions(kQuestionSeed, options.recall);
     json["recall"] =
         recall_scores(evaluate_recall(*loaded.model, tape, loaded.tokenizer, loaded.document_tokens.bos, questions));
+  }
+  if (!options.answers.files.empty()) {
+    json["answers"] = score_answers(ctx, loaded, options.answers, options.heldout_only);
   }
   if (options.json) {
     write_json(json);
@@ -118,9 +138,18 @@ void add_eval_verb(CLI::App& app, Action& action) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
       ->capture_default_str();
   verb->add_flag("--heldout", options->heldout_only, "Only the part of the text that training would hold out");
+  verb->add_option("--objective", options->objective,
+                   "What is read and what is scored: every token (text), what follows a first part (prefix_lm), "
+                   "stretches left out (span_corruption); default: what the architecture learns from text")
+      ->transform(CLI::CheckedTransformer(kObjectives));
+  verb->add_option("--prefix-share", options->prefix_share,
+                   "With prefix_lm: the share of each row that is read; 0: a drawn length, as in training")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   verb->add_option("--recall", options->recall, "Ask so many questions about made-up stories")
       ->check(CLI::Range(int64_t{0}, int64_t{100000}))
       ->capture_default_str();
+  add_answer_options(*verb, options->answers);
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -37,11 +37,11 @@ AnswerResult evaluate_answers(Generator& generator, const Model& model, const To
     size_t n = through_last_answer(messages);
     std::vector<int32_t> read;
     if (n > 0) read = chat.prompt(std::span(messages).first(n - 1));
-    Prompt prompt = Prompt::answer(read, chat.opening());
-    if (n == 0 || prompt.tokens() >= model.config().max_seq_len) {
+    if (n == 0 || static_cast<int64_t>(read.size()) + 1 >= model.config().max_seq_len) {
       ++result.skipped;
       continue;
     }
+    Prompt prompt = Prompt::answer(read, chat.opening());
     TextGeneration written = generate_text(generator, tokenizer, prompt, options, {});
     Answer answer{.written = written.text, .expected = messages[n - 1].content};
     std::vector<std::string> words = match_words(answer.written), expected = match_words(answer.expected);
