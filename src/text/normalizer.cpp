@@ -150,7 +150,9 @@ std::string Normalizer::run(const Lowercase&, std::string text) {
     if (c == 0x130) {
       out += "i\xCC\x87";  // the one character whose lower case, by Unicode's SpecialCasing.txt, is two: i and U+0307
     } else {
-      append_code_point(out, static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      uint32_t lower = lower_case_of_new(c);
+      if (lower == c) lower = static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+      append_code_point(out, lower);
     }
   }
   return out;
@@ -184,28 +186,52 @@ std::string Normalizer::run(const CharacterMap& step, std::string text) { return
 
 std::string Normalizer::run(const SentencePieceNormalizer& step, std::string text) { return step.apply(text); }
 
-bool Normalizer::drops_first(const Step& step, std::string_view text) {
-  if (text.empty()) return false;
-  size_t end = 0;
-  uint32_t first = next_code_point(text, end);
-  if (const Strip* strip = std::get_if<Strip>(&step)) return strip->left && is_whitespace(first);
-  if (std::holds_alternative<StripAccents>(step)) return is_mark(first);
-  if (std::holds_alternative<Nmt>(step)) return is_nmt_control(first);
-  if (const Replace* replace = std::get_if<Replace>(&step)) {
-    // What replaces several characters counts as coming from the last of them.
-    auto matches = replace->pattern.find_all(text);
-    bool at_first = !matches.empty() && matches[0].begin == 0 && matches[0].end > 0;
-    return at_first && (matches[0].end > end || replace->content.empty());
+namespace {
+
+size_t count_characters(std::string_view text) {
+  size_t count = 0;
+  for (size_t at = 0; at < text.size(); ++count) next_code_point(text, at);
+  return count;
+}
+
+// How many of the first `most` characters `removed` is true for.
+template <class Removed>
+size_t count_removed(std::string_view text, size_t most, Removed removed) {
+  size_t count = 0;
+  for (size_t at = 0; at < text.size() && most > 0; --most) count += removed(next_code_point(text, at));
+  return count;
+}
+
+}  // namespace
+
+size_t Normalizer::follow_first(const Step& step, std::string_view text, size_t first) {
+  if (const Prepend* prepend = std::get_if<Prepend>(&step)) {
+    return text.empty() ? first : first + count_characters(prepend->text);
   }
-  return false;
+  if (const Strip* strip = std::get_if<Strip>(&step)) {
+    bool leading = strip->left;
+    return first - count_removed(text, first, [&](uint32_t c) { return leading = leading && is_whitespace(c); });
+  }
+  if (std::holds_alternative<StripAccents>(step)) return first - count_removed(text, first, is_mark);
+  if (std::holds_alternative<Nmt>(step)) return first - count_removed(text, first, is_nmt_control);
+  if (const Replace* replace = std::get_if<Replace>(&step)) {
+    auto matches = replace->pattern.find_all(text);
+    if (matches.empty() || matches[0].begin > 0 || matches[0].end == 0) return first;
+    // What replaces several characters counts as coming from the last of them.
+    size_t replaced = count_characters(text.substr(0, matches[0].end));
+    return replaced > first ? 0 : first - replaced + count_characters(replace->content);
+  }
+  return first;
 }
 
 std::string Normalizer::apply(std::string_view text, bool* at_start) const {
   std::string out(text);
+  size_t first = 1;
   for (const Step& step : steps_) {
-    if (at_start != nullptr && *at_start && drops_first(step, out)) *at_start = false;
+    if (at_start != nullptr && first > 0) first = follow_first(step, out, first);
     out = std::visit([&](const auto& s) { return run(s, std::move(out)); }, step);
   }
+  if (first == 0) *at_start = false;
   return out;
 }
 

@@ -60,7 +60,9 @@ class Normalizer {
   static std::string run(const CharacterMap& step, std::string text);
   static std::string run(const SentencePieceNormalizer& step, std::string text);
 
-  static bool drops_first(const Step& step, std::string_view text);
+  // How many characters at the beginning come from the first character of what the user gave, behind a step that finds
+  // `first` of them.
+  static size_t follow_first(const Step& step, std::string_view text, size_t first);
 
   std::vector<Step> steps_;
 };

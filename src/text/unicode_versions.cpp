@@ -48,6 +48,23 @@ bool contains(const Range (&ranges)[n], uint32_t c) {
 
 }  // namespace
 
+uint32_t lower_case_of_new(uint32_t c) {
+  switch (c) {
+    case 0x1C89:
+    case 0xA7CC:
+    case 0xA7CE:
+    case 0xA7D2:
+    case 0xA7D4:
+    case 0xA7DA: return c + 1;
+    case 0xA7CB: return 0x264;
+    case 0xA7DC: return 0x19B;
+    default: break;
+  }
+  if (c >= 0x10D50 && c <= 0x10D65) return c + 0x20;
+  if (c >= 0x16EA0 && c <= 0x16EB8) return c + 0x1B;
+  return c;
+}
+
 bool is_new_letter(uint32_t c) { return contains(kNewLetters, c); }
 bool is_new_number(uint32_t c) { return contains(kNewNumbers, c); }
 bool is_unknown_to_normal_forms(uint32_t c) { return contains(kUnknownToNormalForms, c); }

@@ -170,6 +170,7 @@ TEST(PreTokenizer, Kinds) {
   EXPECT_EQ(split(R"({"type": "Digits", "individual_digits": false})", "a12 3"), (Words{"a", "12", " ", "3"}));
   EXPECT_EQ(split(R"({"type": "Whitespace"})", "Hey, you! 1"), (Words{"Hey", ",", "you", "!", "1"}));
   EXPECT_EQ(split(R"({"type": "WhitespaceSplit"})", " Hey, you"), (Words{"Hey,", "you"}));
+  EXPECT_EQ(split(R"({"type": "CharDelimiterSplit", "delimiter": "-"})", "a--b c"), (Words{"a", "b c"}));
   EXPECT_EQ(split(R"({"type": "Punctuation"})", "Hey, $x"), (Words{"Hey", ",", " ", "$", "x"}));
   EXPECT_EQ(split(R"({"type": "Metaspace", "replacement": "_"})", "a bc"), (Words{"_a", "_bc"}));
   EXPECT_EQ(split(R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "never", "split": false})", "a b"),
@@ -195,6 +196,30 @@ TEST(Normalizer, ForwardsWhereTheTextBegins) {
   EXPECT_TRUE(begins(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "xy"})", "ab"));
   EXPECT_FALSE(begins(R"({"type": "Replace", "pattern": {"String": "ab"}, "content": "x"})", "ab"));
   EXPECT_FALSE(begins(R"({"type": "Replace", "pattern": {"String": "a"}, "content": ""})", "ab"));
+  EXPECT_FALSE(begins(R"({"type": "Nmt"})",
+                      "\x01"
+                      "a"));
+  // What is put in front of the first character comes from there, too.
+  EXPECT_TRUE(begins(R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": " "},
+                         {"type": "Strip", "strip_left": true, "strip_right": true}]})",
+                     "a"));
+  EXPECT_FALSE(begins(R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": " "},
+                          {"type": "Strip", "strip_left": true, "strip_right": true}]})",
+                      " a"));
+}
+
+TEST(Normalizer, Kinds) {
+  auto normalized = [](const char* json, std::string_view text) {
+    Json parsed = Json::parse(json);
+    std::string file = "f.json";
+    return Normalizer::read(JsonNode(parsed, file, "normalizer")).apply(text);
+  };
+  EXPECT_EQ(normalized(R"({"type": "Nmt"})",
+                       "a\tb\u200D\x01"
+                       "c\u2581\x7F\u0085"),
+            "a b c \u0085");
+  EXPECT_EQ(normalized(R"({"type": "Lowercase"})", "\u0130\uA7CB\u1C89\U00010D50\U00016EB8\u03A3"),
+            "i\u0307\u0264\u1C8A\U00010D70\U00016ED3\u03C3");
 }
 
 TEST(Normalizer, NormalFormsOfPartsEqualThoseOfTheWhole) {
