@@ -129,7 +129,8 @@ void check_document_tokens(const ModelConfig& config) {
   throw InputError({.what = "the model's config does not say which tokens begin and end a text",
                     .where = config.bos_id < 0 ? "bos_id" : "eos_id",
                     .got = "-1",
-                    .expected = "a token id"});
+                    .expected = "a token id",
+                    .hint = "a model folder names it in config.json"});
 }
 
 void draw_prefixes(Batch& batch, Rng& rng) {

@@ -78,6 +78,45 @@ TEST_P(Evaluate, TwiceTheSame) {
 INSTANTIATE_TEST_SUITE_P(Small, Evaluate, testing::ValuesIn(small_configs()),
                          [](const auto& named) { return named.param.name; });
 
+TEST(EvaluatePrefixLm, AllArchitecturesAreScoredOnTheSameTokens) {
+  Context ctx(2);
+  for (double share : {0.25, 0.5, 0.9}) {
+    std::vector<EvalResult> results;
+    int64_t expected = 0;
+    for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder}) {
+      ModelConfig config = small_config(arch);
+      HeldOut rows = random_heldout(config, 150);
+      auto first = static_cast<int64_t>(std::lround(share * static_cast<double>(rows.length())));
+      expected = 0;
+      for (int64_t t = 0; t < rows.all().tokens(); ++t) {
+        int32_t id = rows.all().ids[static_cast<size_t>(t)];
+        expected += t % rows.length() >= first && id != kBos && id != kEos;
+      }
+      auto model = random_model(config, Precision::float32());
+      Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
+      results.push_back(evaluate(*model, tape, rows, {.objective = Objective::prefix_lm, .prefix_share = share}));
+    }
+    for (const EvalResult& result : results) {
+      EXPECT_EQ(result.tokens, expected);
+      EXPECT_EQ(result.text_bytes, results[0].text_bytes);
+      EXPECT_GT(result.text_bytes, 0);
+    }
+  }
+}
+
+TEST(EvaluateObjective, IsThatOfTheRowsUnlessNamed) {
+  Context ctx(1);
+  ModelConfig config = small_config(Arch::decoder);
+  auto model = random_model(config, Precision::float32());
+  Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
+  HeldOut rows = random_heldout(config, 150);
+  int64_t all = evaluate(*model, tape, rows).tokens;
+  rows.set_objective(Objective::prefix_lm);
+  EXPECT_LT(evaluate(*model, tape, rows).tokens, all);
+  EXPECT_EQ(evaluate(*model, tape, rows, {.objective = Objective::text}).tokens, all);
+  EXPECT_THROW(evaluate(*model, tape, rows, {.objective = Objective::span_corruption}), InputError);
+}
+
 TEST(EvaluateUniform, AModelThatKnowsNothingHasTheVocabularyAsPerplexity) {
   ModelConfig config = small_config(Arch::decoder);
   Context ctx(1);

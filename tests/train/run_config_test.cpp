@@ -170,6 +170,36 @@ TEST(RunConfig, VocabularyFollowsTheTokenizer) {
   EXPECT_THROW(resolve_model(config, 1001), InputError);
 }
 
+TEST(RunConfig, ObjectiveFollowsArchitectureAndDataUnlessNamed) {
+  const fs::path tiny = fs::path(TANDEM_SOURCE_DIR) / "configs/tiny.toml";
+  auto objective = [&](std::vector<std::string> overrides) { return objective_of(load(tiny, std::move(overrides))); };
+  EXPECT_EQ(objective({}), Objective::text);
+  EXPECT_EQ(objective({"model.arch=encoder_decoder"}), Objective::span_corruption);
+  EXPECT_EQ(objective({"model.arch=encoder_decoder", "objective=prefix_lm"}), Objective::prefix_lm);
+  EXPECT_EQ(objective({"data.records=conversations"}), Objective::conversation);
+  for (std::vector<std::string> bad : {std::vector<std::string>{"objective=span_corruption"},
+                                       {"objective=conversation"},
+                                       {"objective=prefix_lm", "data.records=conversations"},
+                                       {"model.arch=encoder_decoder", "objective=text"}}) {
+    EXPECT_NE(message_of<InputError>([&] { load(tiny, bad); }).find("objective"), std::string::npos) << bad[0];
+  }
+}
+
+TEST(RunConfig, SentinelsExtendTheVocabulary) {
+  RunConfig config;
+  config.model.arch = Arch::encoder_decoder;
+  ModelConfig model = resolve_model(config, 1000);
+  EXPECT_EQ(model.vocab_size, 1100);
+  EXPECT_EQ(model.sentinel_start, 1000);
+  config.model.sentinel_start = 6;  // the tokenizer's own
+  EXPECT_EQ(resolve_model(config, 1000).vocab_size, 1000);
+  config.model.sentinel_start = -1;
+  config.model.vocab_size = 1050;
+  EXPECT_THROW(resolve_model(config, 1000), InputError);
+  config.model.n_sentinels = 50;
+  EXPECT_EQ(resolve_model(config, 1000).sentinel_start, 1000);
+}
+
 TEST(RunConfig, Bf16NeedsItsProducts) {
   EXPECT_EQ(choose_precision(PrecisionChoice::automatic, Isa::avx512_bf16), Precision::bfloat16());
   EXPECT_EQ(choose_precision(PrecisionChoice::automatic, Isa::avx2), Precision::float32());
