@@ -1,0 +1,54 @@
+// Benchmarks of questions with known answers, read from JSON lines: one table of formats, told apart by their fields.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+
+namespace tandem {
+
+enum class Truth {
+  right,
+  also_right,  // counts for the mass of the right answers, not as a rival of the right one
+  wrong,
+  first_form,   // a pair of sentences that is compared beside the question: "he"
+  second_form,  // and "she"
+};
+
+// A text after a context (empty: the text begins a document), to be scored by its log-probability.
+struct Candidate {
+  std::string context;
+  std::string text;
+  Truth truth = Truth::wrong;
+};
+
+// One question. A lone right candidate is a greedy question: does the model write exactly this?
+struct ChoiceItem {
+  std::vector<Candidate> candidates;
+  std::string group;  // items of one kind inside a set; "": the set has none
+};
+
+struct ChoiceFormat {
+  std::string_view name;
+  std::vector<std::string_view> keys;  // a record with these fields has this format
+  ChoiceItem (*read)(const Json& record, const std::string& where);
+};
+
+// All formats that are known, the more particular ones first.
+const std::vector<ChoiceFormat>& choice_formats();
+
+struct ChoiceSet {
+  std::string name;  // of the file, without ending
+  std::string format;
+  std::vector<ChoiceItem> items;
+};
+
+// Reads a .jsonl file; with `most` > 0 at most that many items, spread evenly. InputError with file and line: not JSON,
+// fields missing or of another type, a label that names no choice, records of unknown format.
+ChoiceSet read_choice_set(const std::filesystem::path& file, int64_t most = 0);
+
+}  // namespace tandem

@@ -1,0 +1,143 @@
+#include "eval/likelihood.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "arch/model_check.h"
+#include "infer/generator.h"
+#include "infer/sampler.h"
+
+namespace tandem::test {
+namespace {
+
+struct Expected {
+  double log_probability = 0;
+  bool greedy = true;
+
+  void add(const std::vector<double>& logits, int32_t id) {
+    double largest = *std::max_element(logits.begin(), logits.end()), total = 0;
+    for (double logit : logits) total += std::exp(logit - largest);
+    log_probability += logits[static_cast<size_t>(id)] - largest - std::log(total);
+    greedy = greedy && logits[static_cast<size_t>(id)] == largest;
+  }
+};
+
+std::vector<Continuation> continuations(const ModelConfig& config) {
+  Rng rng(31, 0);
+  auto draw = [&](int64_t count) {
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < count; ++i) {
+      ids.push_back(static_cast<int32_t>(rng.below(static_cast<uint32_t>(config.vocab_size))));
+    }
+    return ids;
+  };
+  std::vector<Continuation> all;
+  for (int64_t context : {1, 2, 7, 19}) {
+    std::vector<int32_t> shared = draw(context);
+    for (int64_t length : {1, 5, 3}) all.push_back({shared, draw(length)});
+  }
+  // As long as positions allow: the last token is not read.
+  all.push_back({draw(9), draw(config.max_seq_len + 1 - 9)});
+  all.push_back({draw(1), draw(config.max_seq_len)});
+  return all;
+}
+
+class Likelihood : public testing::TestWithParam<NamedConfig> {
+ protected:
+  Likelihood()
+      : exact_(random_model(GetParam().config, Precision::reference())),
+        model_(random_model(GetParam().config, Precision::float32())) {}
+
+  // Token after token through the caches, in double precision.
+  Expected by_decoding(const Continuation& c) {
+    Tape tape(ctx_, Precision::reference(), Tape::Mode::no_grad);
+    Prompt prompt = Prompt::continue_text(c.context);
+    auto state = exact_->new_state(prompt.tokens() + static_cast<int64_t>(c.tokens.size()));
+    exact_->prefill(tape, *state, prompt.read);
+    std::vector<float> logits(static_cast<size_t>(exact_->config().vocab_size));
+    int32_t fed = prompt.opening;
+    Expected expected;
+    for (int32_t id : c.tokens) {
+      tape.reset();
+      exact_->decode(tape, *state, fed, logits);
+      expected.add({logits.begin(), logits.end()}, id);
+      fed = id;
+    }
+    return expected;
+  }
+
+  // One pass over context and continuation as a training row, a block opening at the context's last token.
+  Expected by_full_pass(const Continuation& c) {
+    Batch batch;
+    batch.rows = 1;
+    batch.ids = c.context;
+    batch.ids.insert(batch.ids.end(), c.tokens.begin(), c.tokens.end() - 1);
+    batch.length = static_cast<int64_t>(batch.ids.size());
+    for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
+    batch.segments.assign(batch.ids.size(), 0);
+    batch.labels.assign(batch.ids.size(), kIgnoreLabel);
+    if (c.context.size() > 1) batch.boundaries = {static_cast<int32_t>(c.context.size()) - 1};
+    auto logits = logits_of(*exact_, batch, ctx_);
+    Expected expected;
+    for (size_t i = 0; i < c.tokens.size(); ++i) expected.add(logits[c.context.size() - 1 + i], c.tokens[i]);
+    return expected;
+  }
+
+  Context ctx_{1};
+  std::unique_ptr<Model> exact_, model_;
+  Tape tape_{ctx_, Precision::float32(), Tape::Mode::no_grad};
+};
+
+TEST_P(Likelihood, IsThatOfDecoding) {
+  std::vector<Continuation> all = continuations(model_->config());
+  std::vector<ContinuationScore> scores = score_continuations(*model_, tape_, all);
+  ASSERT_EQ(scores.size(), all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    Expected expected = by_decoding(all[i]);
+    EXPECT_NEAR(scores[i].log_probability, expected.log_probability, 2e-5 * static_cast<double>(all[i].tokens.size()))
+        << i;
+    EXPECT_EQ(scores[i].greedy, expected.greedy) << i;
+  }
+}
+
+TEST_P(Likelihood, IsThatOfOnePassOverTheRow) {
+  std::vector<Continuation> all = continuations(model_->config());
+  std::vector<ContinuationScore> scores = score_continuations(*model_, tape_, all);
+  for (size_t i = 0; i < all.size(); ++i) {
+    Expected expected = by_full_pass(all[i]);
+    EXPECT_NEAR(scores[i].log_probability, expected.log_probability, 2e-5 * static_cast<double>(all[i].tokens.size()))
+        << i;
+    EXPECT_EQ(scores[i].greedy, expected.greedy) << i;
+  }
+}
+
+// What a model writes greedily is greedy, and nothing else is.
+TEST_P(Likelihood, GreedyIsWhatTheModelWrites) {
+  Generator generator(ctx_, *model_);
+  GenerationOptions options;
+  options.max_tokens = 4;
+  std::vector<int32_t> context{3, 1, 4, 1, 5};
+  std::vector<int32_t> written = generator.run(Prompt::continue_text(context), options).ids;
+  std::vector<Continuation> all{{context, written}};
+  for (size_t i = 0; i < written.size(); ++i) {
+    all.push_back({context, written});
+    all.back().tokens[i] = (written[i] + 1) % 29;
+  }
+  std::vector<ContinuationScore> scores = score_continuations(*model_, tape_, all);
+  for (size_t i = 0; i < scores.size(); ++i) EXPECT_EQ(scores[i].greedy, i == 0) << i;
+}
+
+TEST_P(Likelihood, KnowsWhatFits) {
+  int64_t most = model_->config().max_seq_len + 1;
+  std::vector<int32_t> context{1, 2, 3};
+  EXPECT_TRUE(fits(*model_, {context, std::vector<int32_t>(static_cast<size_t>(most) - 3, 1)}));
+  EXPECT_FALSE(fits(*model_, {context, std::vector<int32_t>(static_cast<size_t>(most) - 2, 1)}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Archs, Likelihood, testing::ValuesIn(small_configs()),
+                         [](const auto& named) { return named.param.name; });
+
+}  // namespace
+}  // namespace tandem::test
