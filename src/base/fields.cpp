@@ -235,7 +235,12 @@ void FieldList::assign(const Field& field, const Json& value, const std::string&
 
 void FieldList::set(std::string_view name, const Json& value, const std::string& where) {
   if (!contains(name) && is_group(name)) wrong_value(std::string(name), shown(value), "a table of keys", where);
-  assign(at(name, where), value, where);
+  assign_and_mark(at(name, where), value, where);
+}
+
+void FieldList::assign_and_mark(const Field& field, const Json& value, const std::string& where) {
+  assign(field, value, where);
+  fields_[static_cast<size_t>(&field - fields_.data())].set = true;
 }
 
 Json FieldList::parse_text(const Field& field, std::string_view text, const std::string& where) {
@@ -281,10 +286,12 @@ Json FieldList::parse_text(const Field& field, std::string_view text, const std:
 
 void FieldList::set_text(std::string_view name, std::string_view text, const std::string& where) {
   const Field& field = at(resolve(name, where), where);
-  assign(field, parse_text(field, text, where), where);
+  assign_and_mark(field, parse_text(field, text, where), where);
 }
 
 Json FieldList::get(std::string_view name) const { return value_of(at(name, "")); }
+
+bool FieldList::was_set(std::string_view name) const { return at(name, "").set; }
 
 void FieldList::apply_object(const std::string& prefix, const Json& object, const std::string& where) {
   for (const auto& [key, value] : object.items()) {

@@ -52,6 +52,9 @@ class FieldList {
 
   Json get(std::string_view name) const;
 
+  // Whether set(), set_text() or apply() has given the field a value: what a user has named, and not a default.
+  bool was_set(std::string_view name) const;
+
   // Sets the fields of nested objects; fields that the object leaves out keep their values. On an error nothing before
   // it is undone.
   void apply(const Json& object, const std::string& where);
@@ -89,11 +92,13 @@ class FieldList {
     std::string help;
     std::string default_text;
     Member member;
+    bool set = false;
   };
 
   void add_member(std::string name, Member member, std::string help);
   const Field* find(std::string_view name) const;
   const Field& at(std::string_view name, const std::string& where) const;
+  void assign_and_mark(const Field& field, const Json& value, const std::string& where);
   void apply_object(const std::string& prefix, const Json& object, const std::string& where);
   static Json value_of(const Field& field);
   static std::string type_of(const Field& field);

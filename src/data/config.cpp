@@ -46,6 +46,7 @@ void list_fields(FieldList& fields, DataConfig& config) {
                                      "conversations longer than a row: left out, or read without their beginning");
   fields.add("tokenizer", config.tokenizer,
              "a tokenizer.json or a SentencePiece .model; empty: one is trained on the training text");
+  fields.add("add_tokens", config.add_tokens, "special tokens that the tokenizer gets if it lacks them");
   fields.add("vocab_size", config.vocab_size, "entries of the tokenizer that is trained when none is given");
   fields.add("role_tokens", config.role_tokens,
              "a tokenizer that is trained gets the tokens of roles; with conversations it always does");

@@ -23,6 +23,7 @@ struct DataConfig {
   bool mask_documents = false;
   LongConversations long_conversations = LongConversations::drop;
   std::string tokenizer;
+  std::vector<std::string> add_tokens;  // special tokens that the tokenizer gets if it lacks them
   int64_t vocab_size = 1024;
   bool role_tokens = false;
   std::string bos_token;

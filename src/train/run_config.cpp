@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/toml.h"
+#include "train/init.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -40,6 +41,7 @@ int64_t steps_for(double tokens, const RunConfig& config) {
 
 void list_fields(FieldList& fields, RunConfig& config) {
   fields.add("output", config.output, "run folder; empty: runs/ and the config's name");
+  fields.add("init", config.init, "model or run folder to begin with: parameters, sizes and tokenizer are its own");
   fields.add("steps", config.steps, "length of the run in optimizer steps");
   fields.add("tokens", config.tokens, "the same in tokens, instead of steps");
   fields.add("epochs", config.epochs, "the same in passes over the training text, instead of steps");
@@ -148,8 +150,9 @@ RunConfig load_run_config(const std::string& name, std::span<const std::string> 
   list_fields(fields, config);
   apply_toml(fields, path);
   for (const std::string& assignment : overrides) apply_override(fields, assignment);
-  check(config, path.string());
   if (config.output.empty()) config.output = (fs::path("runs") / path.stem()).string();
+  inherit(config, fields, path.string());
+  check(config, path.string());
   return config;
 }
 

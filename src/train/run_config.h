@@ -42,6 +42,7 @@ struct RunConfig {
   RunConfig() { model.vocab_size = 0; }
 
   std::string output;  // the run folder
+  std::string init;    // a model or run folder whose parameters, sizes and tokenizer the run begins with (train/init.h)
   // Length: exactly one of the first three, or max_seconds alone, or max_seconds and one of the three as a cap.
   int64_t steps = 0;
   int64_t tokens = 0;      // read in training; rounded up to whole steps

@@ -20,6 +20,9 @@ struct RunData {
 // asks for fewer than it needs.
 ModelConfig model_config_of(const RunConfig& config, const RunData& data);
 
+// Special tokens that a run needs, whoever made its tokenizer.
+std::vector<std::string> wanted_tokens(const DataConfig& config);
+
 // `folder`: where a trained tokenizer is kept (tokenizer.json; one that is there is used again) and, unless data.cache
 // names another place, the token shards. `disk`: what else the run will write there. InputError for text or a tokenizer
 // that cannot be used and for a disk without room for the shards, which is said before the first of them is written.

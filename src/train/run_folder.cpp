@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kConfig = "config.toml";
 constexpr const char* kFinished = "finished.json";
+constexpr const char* kOrigin = "origin.json";
 
 // A crash before config.toml was complete leaves nothing but its temporary file.
 bool holds_something_else(const fs::path& folder) {
@@ -91,7 +92,8 @@ RunFolder::~RunFolder() {
 void RunFolder::abandon() {
   if (!fresh_) return;
   std::error_code ignored;
-  for (const char* name : {kConfig, "tokenizer.json", "data"}) fs::remove_all(path_ / name, ignored);
+  for (const char* name : {kConfig, kOrigin, "tokenizer.json", "tokenizer.model", "data"})
+    fs::remove_all(path_ / name, ignored);
   fs::remove(path_, ignored);  // stays when something else is in it
 }
 
@@ -112,6 +114,10 @@ std::optional<Json> RunFolder::finished() const {
 
 void RunFolder::set_finished(const OrderedJson& result) const {
   write_file_atomically(path_ / kFinished, result.dump(2) + "\n");
+}
+
+void RunFolder::set_origin(const OrderedJson& origin) const {
+  write_file_atomically(path_ / kOrigin, origin.dump(2) + "\n");
 }
 
 }  // namespace tandem

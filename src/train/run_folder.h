@@ -1,4 +1,4 @@
-// The folder of a run: config.toml, tokenizer.json, data/, log.jsonl, tensorboard/, checkpoints/, model/,
+// The folder of a run: config.toml, origin.json, tokenizer.json, data/, log.jsonl, tensorboard/, checkpoints/, model/,
 // finished.json.
 #pragma once
 
@@ -37,6 +37,9 @@ class RunFolder {
   // What the run wrote when it ended last.
   std::optional<Json> finished() const;
   void set_finished(const OrderedJson& result) const;
+
+  // origin.json: what a run with `init` began with.
+  void set_origin(const OrderedJson& origin) const;
 
  private:
   void lock();

@@ -11,6 +11,7 @@
 #include "kernels/matrix_library.h"
 #include "train/checkpoint.h"
 #include "train/estimate.h"
+#include "train/init.h"
 #include "train/non_finite.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -181,9 +182,24 @@ class Trainer {
     if (!past_end()) say(fmt::format("going on from step {}", state_.step));
   }
 
+  // Random ones, or those of another model.
+  void first_parameters() {
+    auto seed = static_cast<uint64_t>(config_.seed);
+    if (config_.init.empty()) {
+      model_->parameters().initialise(seed);
+      return;
+    }
+    Origin origin = begin_with(find_init(config_.init), data_.tokenizer, model_->parameters(), seed);
+    folder_.set_origin(to_json(origin));
+    say(fmt::format("beginning with {}", origin.model));
+    if (!origin.added_tokens.empty()) {
+      say(fmt::format("new in the vocabulary: {}", fmt::join(origin.added_tokens, " ")));
+    }
+  }
+
   // The state of step 0. The rows go on where they are.
   void begin() {
-    model_->parameters().initialise(static_cast<uint64_t>(config_.seed));
+    first_parameters();
     optimizer_.reset();
     state_ = {};
   }
@@ -274,7 +290,7 @@ class Trainer {
     if (judgement_.divergence.empty()) return false;
     std::string where = folder_.path().string();
     if (state_.guard.rollbacks >= config_.guard.max_rollbacks) {
-      throw JobError(
+      throw Diverged(
           {.what = fmt::format("the run diverges at step {}", state_.step),
            .where = where,
            .got = fmt::format("{}, after going back {} times", judgement_.divergence, state_.guard.rollbacks),

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "arch/model.h"
+#include "base/error.h"
 #include "data/heldout.h"
 #include "train/run_config.h"
 #include "train/run_data.h"
@@ -18,6 +19,12 @@ struct HeldOutScore {
   double loss = 0;           // nats per labelled token
   double bits_per_byte = 0;  // of the labelled tokens' text
   double accuracy = 0;       // share of labelled tokens whose logit is the largest
+};
+
+// The run's loss or gradients left the finite numbers and did not come back.
+class Diverged : public JobError {
+ public:
+  using JobError::JobError;
 };
 
 struct TrainProgress {

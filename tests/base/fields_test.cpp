@@ -83,6 +83,20 @@ TEST_F(FieldsTest, TomlSetsFields) {
   EXPECT_EQ(house.inside.coats, 2);  // left out: keeps its value
 }
 
+// A default that is written down counts as set.
+TEST_F(FieldsTest, KnowsWhatWasSet) {
+  EXPECT_FALSE(fields.was_set("rooms"));
+  fields.set("rooms", 3, "test");
+  fields.set_text("roof", "2", "test");
+  fields.apply(Json{{"inside", {{"colour", "blue"}}}}, "test");
+  for (const std::string& name : fields.names()) {
+    bool expected = name == "rooms" || name == "outside.roof" || name == "inside.colour";
+    EXPECT_EQ(fields.was_set(name), expected) << name;
+  }
+  EXPECT_THROW(fields.set("garden", 5, "test"), InputError);
+  EXPECT_FALSE(fields.was_set("garden"));
+}
+
 TEST_F(FieldsTest, UnknownKeysNameFileLineAndNearestKey) {
   EXPECT_EQ(error_of([&] { apply_toml_text(fields, "name = 'x'\nromos = 3\n", "x.toml"); }),
             "unknown key: x.toml:2: got 'romos'; the nearest known key is 'rooms'");
