@@ -25,6 +25,7 @@ void add_verbs(CLI::App& app, Action& action) {
   add_inspect_verb(app, action);
   add_plot_verb(app, action);
   add_quickstart_verb(app, action);
+  add_study_verb(app, action);
   add_tokenizer_verb(app, action);
   add_train_verb(app, action);
   add_verify_verb(app, action);

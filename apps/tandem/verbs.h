@@ -18,6 +18,7 @@ void add_generate_verb(CLI::App& app, Action& action);
 void add_inspect_verb(CLI::App& app, Action& action);
 void add_plot_verb(CLI::App& app, Action& action);
 void add_quickstart_verb(CLI::App& app, Action& action);
+void add_study_verb(CLI::App& app, Action& action);
 void add_tokenizer_verb(CLI::App& app, Action& action);
 void add_train_verb(CLI::App& app, Action& action);
 void add_verify_verb(CLI::App& app, Action& action);

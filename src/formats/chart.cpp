@@ -38,13 +38,13 @@ constexpr Colour kAxis{0.62, 0.64, 0.67};
 
 // Okabe and Ito's colours, told apart with every common form of colour blindness; without their yellow, which is lost
 // on white.
-constexpr std::array<Colour, 7> kPalette{{{0.000, 0.447, 0.698},    // blue
-                                          {0.835, 0.369, 0.000},    // vermilion
-                                          {0.000, 0.620, 0.451},    // bluish green
-                                          {0.800, 0.475, 0.655},    // reddish purple
-                                          {0.902, 0.624, 0.000},    // orange
-                                          {0.337, 0.706, 0.914},    // sky blue
-                                          {0.250, 0.250, 0.250}}};  // black
+constexpr std::array<Colour, kPaletteSize> kPalette{{{0.000, 0.447, 0.698},    // blue
+                                                     {0.835, 0.369, 0.000},    // vermilion
+                                                     {0.000, 0.620, 0.451},    // bluish green
+                                                     {0.800, 0.475, 0.655},    // reddish purple
+                                                     {0.902, 0.624, 0.000},    // orange
+                                                     {0.337, 0.706, 0.914},    // sky blue
+                                                     {0.250, 0.250, 0.250}}};  // black
 
 struct Rectangle {
   double left = 0, top = 0, right = 0, bottom = 0;
@@ -149,10 +149,10 @@ std::optional<std::pair<Axis, Axis>> chart_axes(const LineChart& chart) {
     for (size_t i = 0; i < series.x.size(); ++i) {
       if (!drawable(series.x[i], chart.x_scale) || !drawable(series.y[i], chart.y_scale)) continue;
       xs.add(series.x[i]);
-      ys.add(series.y[i]);
+      if (series.y[i] <= chart.y_most) ys.add(series.y[i]);
     }
   }
-  if (xs.empty()) return std::nullopt;
+  if (xs.empty() || ys.empty()) return std::nullopt;
   // Counts that begin near zero begin at zero.
   bool from_zero = chart.x_scale == Scale::linear && xs.low > 0 && xs.low < 0.1 * xs.high;
   return std::pair(make_axis(chart.x_scale, from_zero ? 0 : xs.low, xs.high, 8), y_axis(chart, ys));

@@ -1,12 +1,15 @@
 // Line charts, drawn with cairo: the same drawing code gives SVG and PNG.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "formats/axis.h"
 
 namespace tandem {
+
+inline constexpr int kPaletteSize = 7;
 
 enum class LineStyle {
   line,     // full strength
@@ -19,7 +22,7 @@ struct Series {
   std::string label;  // "" leaves the series out of the legend
   std::vector<double> x;
   std::vector<double> y;  // as many as x; a value that is not finite is a gap in the line
-  int colour = 0;         // index into the palette; further ones repeat it with dashes
+  int colour = 0;         // index into the palette; from kPaletteSize on it is repeated with dashes
   LineStyle style = LineStyle::line;
 };
 
@@ -30,7 +33,10 @@ struct LineChart {
   Scale x_scale = Scale::linear;
   Scale y_scale = Scale::linear;  // points that a logarithmic axis cannot show (<= 0) are gaps
   bool y_from_zero = false;       // a linear y axis starts at zero
-  std::vector<Series> series;     // drawn in order, the last on top
+  // Where the y axis ends at the latest: what lies above leaves the picture, so that a few large values do not flatten
+  // the rest.
+  double y_most = std::numeric_limits<double>::infinity();
+  std::vector<Series> series;  // drawn in order, the last on top
 };
 
 // The bytes of a file. Nothing is smoothed: lines with more points than pixels keep the extremes of every pixel.
