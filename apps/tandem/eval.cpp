@@ -80,7 +80,7 @@ std::string choice_line(const OrderedJson& set) {
   if (set.contains("accuracy_per_byte")) line += fmt::format("; per byte {:.1f} %", percent("accuracy_per_byte"));
   line += fmt::format("; chance {:.1f} %; {} questions", percent("chance"), set["items"].get<int64_t>());
   if (set["skipped"] > 0) line += fmt::format(", {} too long", set["skipped"].get<int64_t>());
-  if (set.contains("perplexity")) line += fmt::format("; perplexity {:.1f}", set["perplexity"].get<double>());
+  if (set.contains("perplexity")) line += fmt::format("; perplexity {:.4g}", set["perplexity"].get<double>());
   if (set.contains("right_mass"))
     line += fmt::format("; mass of right answers {:.3f}", set["right_mass"].get<double>());
   if (set.contains("first_form_preference")) {

@@ -10,6 +10,7 @@
 #include "study.h"
 #include "train/mup_study.h"
 #include "train/run_data.h"
+#include "train/widths.h"
 
 namespace tandem::app {
 namespace {
@@ -28,7 +29,7 @@ struct Options {
 // Rows of training for the steps, and one more row for the measurements.
 MupStudy make_study(const RunConfig& config, const RunData& data, const Options& options) {
   MupStudy study;
-  study.model = resolve_model(config, data.tokenizer.vocab_size());
+  study.model = model_config_of(config, data);
   study.widths = options.widths;
   study.steps = options.steps;
   study.seeds = options.seeds;
@@ -36,6 +37,8 @@ MupStudy make_study(const RunConfig& config, const RunData& data, const Options&
   RowStream rows = data.tokens.rows(config.model.max_seq_len, config.data.seed);
   for (int64_t step = 0; step < options.steps; ++step) study.batches.push_back(rows.next_batch(config.micro_batch));
   study.probe = rows.next_batch(1);
+  for (Batch& batch : study.batches) batch.objective = objective_of(config);
+  study.probe.objective = objective_of(config);
   return study;
 }
 
@@ -88,6 +91,7 @@ void add_curves(LineChart& chart, const MupResult& result, bool mup, bool label)
 
 int run(const Options& options) {
   RunConfig config = load_run_config(options.study.config, options.study.overrides);
+  for (int64_t width : options.widths) at_width(config.model, width);  // before anything is written
   InterruptScope interrupts;
   Context ctx(static_cast<int>(config.threads));
   fs::path folder = options.study.output;

@@ -1,4 +1,5 @@
 // tandem train: a run from its config to its model folder.
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -73,6 +74,8 @@ int run(const Options& options) {
   ProgressDisplay display;
   TrainHooks hooks;
   hooks.validate = validate;
+  DownstreamEvaluation downstream(config.evaluation);
+  if (!downstream.empty()) hooks.evaluate = std::cref(downstream);
   hooks.progress = [&](const TrainProgress& progress) { display.show(progress); };
   hooks.notice = [&](const std::string& line) { display.say(line); };
   hooks.should_stop = interrupted;

@@ -74,11 +74,13 @@ LabelledRows labelled_rows(Tape& tape, std::span<const int32_t> labels) {
 
 }  // namespace
 
-ops::LossSum Model::loss(Tape& tape, const Batch& batch, bool count_correct, const Tensor& token_loss) {
+ops::LossSum Model::loss(Tape& tape, const Batch& batch, bool count_correct, const Tensor& token_loss,
+                         std::span<uint8_t> token_correct) {
   ops::HeadOptions options;
   options.multiplier = config_.logit_multiplier();
   options.count_correct = count_correct;
   options.token_loss = token_loss;
+  options.token_correct = token_correct;
   std::span<const int32_t> labels = batch.loss_labels();
   if (labels.empty()) return {};
   if (token_loss.defined() || (!batch.two_sided && !sparse(labels))) {

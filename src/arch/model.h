@@ -53,7 +53,9 @@ class Model {
 
   // Sum of the losses over batch.loss_labels(). On a recording tape the gradient of the sum is on its way afterwards:
   // tape.backward() adds it to the parameters' gradients. `batch` must outlive that.
-  ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, const Tensor& token_loss = {});
+  // `token_loss`, `token_correct`: see ops/head.h.
+  ops::LossSum loss(Tape& tape, const Batch& batch, bool count_correct = false, const Tensor& token_loss = {},
+                    std::span<uint8_t> token_correct = {});
 
   // Multiplied logits [loss_labels().size(), V] of a whole batch, in the tape's arena: for checks on small models.
   Tensor all_logits(Tape& tape, const Batch& batch);

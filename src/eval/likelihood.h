@@ -19,12 +19,12 @@ struct ContinuationScore {
 };
 
 // The model reads a context as a text that it continues (infer/generator.h, Prompt::continue_text): whatever precedes
-// its last token is prefilled, and that token opens. Context and continuation together must fit into max_seq_len + 1
-// tokens. `tape` must not record.
+// its last token is read first, and that token opens. Many continuations share one pass; the scores are those of
+// decoding token after token, within rounding. They must fit (below). `tape` must not record.
 std::vector<ContinuationScore> score_continuations(Model& model, Tape& tape,
                                                    const std::vector<Continuation>& continuations);
 
-// Whether a continuation fits into the model's positions: its last token is predicted, not read.
+// Whether context and continuation fit into the model's positions.
 bool fits(const Model& model, const Continuation& continuation);
 
 }  // namespace tandem

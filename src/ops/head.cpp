@@ -106,6 +106,10 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
     total.sum += part.sum;
     total.tokens += part.tokens;
     total.correct += part.correct;
+    for (size_t t = 0; t < rows && !options.token_correct.empty() && options.count_correct; ++t) {
+      size_t at = static_cast<size_t>(begin) + t;
+      options.token_correct[at] = labels[at] == scratch.best[t];
+    }
     if (options.token_loss.defined()) {
       copy_convert(options.token_loss.slice_rows(begin, end), scratch.loss.slice_rows(0, end - begin));
     }

@@ -18,6 +18,8 @@ struct HeadOptions {
   double multiplier = 1;  // logits are multiplied by this (muP)
   bool count_correct = false;
   Tensor token_loss;  // [T], receives each token's loss (0 where ignored) when defined
+  // [T] or empty: 1 where the label has the largest logit, else 0; filled when count_correct is set.
+  std::span<uint8_t> token_correct;
 };
 
 // x [T, d] activation, weight [V, d] (tied to the embedding or not), labels [T] (kernels::kIgnoredLabel: not counted).

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 namespace {
 
 // Fields of a model that shape no parameter and not what they compute for a token: free to differ.
-constexpr std::array kFree{"max_seq_len", "boundaries", "max_blocks", "prompt_lengths"};
+constexpr std::array kFree{"max_seq_len",    "boundaries",    "max_blocks",
+                           "prompt_lengths", "noise_density", "mean_span_length"};
 
 bool is_free(std::string_view field) { return std::find(kFree.begin(), kFree.end(), field) != kFree.end(); }
 
@@ -28,10 +29,15 @@ struct Inheritance {
   std::string tokenizer;  // path
 };
 
-// The vocabulary with rows for the tokens that are added.
-int64_t extended_vocabulary(const ModelConfig& model, const Tokenizer& tokenizer, const DataConfig& data) {
+// Makes room for tokens behind the tokenizer's: in rows that were padding, or before sentinels that stand there.
+void extend_vocabulary(ModelConfig& model, const Tokenizer& tokenizer, const DataConfig& data) {
   auto added = static_cast<int64_t>(missing_tokens(tokenizer, wanted_tokens(data)).size());
-  return std::max(model.vocab_size, tokenizer.vocab_size() + added);
+  if (model.sentinel_start >= tokenizer.vocab_size()) {
+    model.sentinel_start += added;
+    model.vocab_size += added;
+  } else {
+    model.vocab_size = std::max(model.vocab_size, tokenizer.vocab_size() + added);
+  }
 }
 
 Inheritance from_model(const RunConfig& config) {
@@ -45,7 +51,7 @@ Inheritance from_model(const RunConfig& config) {
                       .expected = out.tokenizer,
                       .hint = "leave data.tokenizer out: it comes with init"});
   }
-  out.model.vocab_size = extended_vocabulary(out.model, tokenizer, config.data);
+  extend_vocabulary(out.model, tokenizer, config.data);
   return out;
 }
 
@@ -117,15 +123,35 @@ void inherit(RunConfig& config, const FieldList& given, const std::string& where
   if (config.data.tokenizer.empty()) config.data.tokenizer = source->tokenizer;
 }
 
-Origin begin_with(const fs::path& folder, const Tokenizer& tokenizer, ParameterStore& parameters, uint64_t seed) {
+namespace {
+
+// Rows [first, end) of a table that go to other places, `by` rows further on.
+struct RowMove {
+  int64_t first, end, by;
+};
+
+// What of the old table stays where it was and what moves. Rows of the added ids are fresh in every case: in the old
+// table they were nobody's.
+std::array<RowMove, 2> row_moves(int64_t old_rows, int64_t old_ids, int64_t added, int64_t shift) {
+  if (added == 0) return {{{0, old_rows, 0}, {0, 0, 0}}};
+  int64_t kept = std::min(old_ids, old_rows);
+  int64_t behind = shift > 0 ? kept : std::min(old_ids + added, old_rows);
+  return {{{0, kept, 0}, {behind, old_rows, shift}}};
+}
+
+}  // namespace
+
+Origin begin_with(const fs::path& folder, const Tokenizer& tokenizer, Model& model, uint64_t seed) {
   fs::path file = folder / "model.safetensors";
   SafetensorsFile stored = SafetensorsFile::open(file);
   Tokenizer before = Tokenizer::load_from_folder(folder);
+  int64_t shift = model.config().sentinel_start - read_model_config(folder).sentinel_start;
   Origin origin{
       .model = folder.string(), .weights = hex64(hash64(MappedFile(file).text())), .tokenizer = before.hash()};
   for (int32_t id = before.vocab_size(); id < tokenizer.vocab_size(); ++id) {
     origin.added_tokens.push_back(tokenizer.id_to_token(id));
   }
+  ParameterStore& parameters = model.parameters();
   for (const std::string& name : stored.names()) {
     if (parameters.find(name)) continue;
     throw InputError({.what = "tensor that the model does not have", .where = file.string(), .got = name});
@@ -139,17 +165,16 @@ Origin begin_with(const fs::path& folder, const Tokenizer& tokenizer, ParameterS
       copy_convert(p.master(), from);
       continue;
     }
-    bool rows_fit = from.shape.rank() == 2 && from.shape[1] == p.shape()[1] && from.shape[0] <= p.shape()[0];
-    if (!rows_fit) does_not_fit(p, from, file);
-    // Rows behind the old tokenizer's ids were padding: a token that is added gets a fresh one.
-    int64_t inherited = origin.added_tokens.empty() ? from.shape[0] : before.vocab_size();
-    inherited = std::min<int64_t>(inherited, from.shape[0]);
-    copy_convert(p.master().slice_rows(0, inherited), from.slice_rows(0, inherited));
-    int64_t added_end = std::max<int64_t>(inherited, tokenizer.vocab_size());
-    if (added_end < from.shape[0]) {
-      copy_convert(p.master().slice_rows(added_end, from.shape[0]), from.slice_rows(added_end, from.shape[0]));
+    if (from.shape.rank() != 2 || from.shape[1] != p.shape()[1]) does_not_fit(p, from, file);
+    auto added = static_cast<int64_t>(origin.added_tokens.size());
+    origin.inherited_rows = 0;
+    for (const RowMove& move : row_moves(from.shape[0], before.vocab_size(), added, shift)) {
+      if (move.end + move.by > p.shape()[0]) does_not_fit(p, from, file);
+      if (move.first >= move.end) continue;
+      copy_convert(p.master().slice_rows(move.first + move.by, move.end + move.by),
+                   from.slice_rows(move.first, move.end));
+      origin.inherited_rows += move.end - move.first;
     }
-    origin.inherited_rows = inherited + std::max<int64_t>(0, from.shape[0] - added_end);
   }
   parameters.refresh_compute();
   return origin;

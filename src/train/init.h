@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "arch/model.h"
 #include "base/json.h"
-#include "nn/parameters.h"
 #include "text/tokenizer.h"
 #include "train/run_config.h"
 
@@ -17,7 +17,7 @@ struct Origin {
   std::string model;                      // the model folder
   std::string weights;                    // hash of its model.safetensors
   std::string tokenizer;                  // hash of its tokenizer
-  int64_t inherited_rows = 0;             // of the embedding
+  int64_t inherited_rows = 0;             // of the embedding, sentinels that moved included
   std::vector<std::string> added_tokens;  // whose rows are new
 };
 OrderedJson to_json(const Origin& origin);
@@ -26,9 +26,9 @@ OrderedJson to_json(const Origin& origin);
 std::filesystem::path find_init(const std::string& init);
 
 // Completes a config whose `init` is set. All of [model] becomes that of the model, but for what may change without
-// touching a parameter: max_seq_len, and how blocks are drawn in training. The vocabulary grows by the tokens that its
-// tokenizer lacks. data.tokenizer becomes the model's.
-// A run that was begun has all of this in its folder already, and the model it began with may be gone.
+// touching a parameter: max_seq_len, and what is drawn in training (blocks, corrupted spans). The vocabulary grows by
+// the tokens that its tokenizer lacks; sentinels behind the tokenizer's ids move up. data.tokenizer becomes the
+// model's. A run that was begun has all of this in its folder already, and the model it began with may be gone.
 // `given`: the fields of `config`, knowing which ones the user has set. InputError: no such model; a given value that
 // is not the model's; a given tokenizer with another hash.
 void inherit(RunConfig& config, const FieldList& given, const std::string& where);
@@ -42,7 +42,6 @@ void inherit(RunConfig& config, const FieldList& given, const std::string& where
 // tokens a head start in probability that grows with the training behind the model.
 //
 // InputError when a tensor does not fit.
-Origin begin_with(const std::filesystem::path& folder, const Tokenizer& tokenizer, ParameterStore& parameters,
-                  uint64_t seed);
+Origin begin_with(const std::filesystem::path& folder, const Tokenizer& tokenizer, Model& model, uint64_t seed);
 
 }  // namespace tandem

@@ -18,8 +18,9 @@ constexpr std::array kFree{"output",      "steps",     "tokens",           "epoc
                            "max_seconds", "threads",   "checkpoint_every", "keep_checkpoints",
                            "keep_best",   "export",    "tensorboard",      "check_memory",
                            "eval_every",  "eval_rows", "log_every",        "data.cache"};
-// The guard acts when a run is in trouble; the one who looks after it may then change what it does.
-constexpr std::string_view kFreeGroup = "guard.";
+// The guard acts when a run is in trouble; the one who looks after it may then change what it does. Evaluation changes
+// nothing.
+constexpr std::array<std::string_view, 2> kFreeGroups{"guard.", "evaluation."};
 
 void require(bool holds, const char* key, const std::string& where, const std::string& got,
              const std::string& expected) {
@@ -38,6 +39,13 @@ int64_t steps_for(double tokens, const RunConfig& config) {
 }
 
 }  // namespace
+
+void list_fields(FieldList& fields, EvaluationConfig& config) {
+  fields.add("choice", config.choice, "files of questions that every validation asks");
+  fields.add("choice_items", config.choice_items, "questions of each file, spread evenly; 0: all");
+  fields.add("prompt", config.prompt, "text that the model goes on with at every validation; empty: none");
+  fields.add("sample_tokens", config.sample_tokens, "tokens that it writes");
+}
 
 void list_fields(FieldList& fields, RunConfig& config) {
   fields.add("output", config.output, "run folder; empty: runs/ and the config's name");
@@ -82,6 +90,7 @@ void list_fields(FieldList& fields, RunConfig& config) {
   fields.group("optimizer", [&](FieldList& group) { list_fields(group, config.optimizer); });
   fields.group("schedule", [&](FieldList& group) { list_fields(group, config.schedule); });
   fields.group("guard", [&](FieldList& group) { list_fields(group, config.guard); });
+  fields.group("evaluation", [&](FieldList& group) { list_fields(group, config.evaluation); });
 }
 
 void check(const RunConfig& config, const std::string& where) {
@@ -126,6 +135,8 @@ void check(const RunConfig& config, const std::string& where) {
   check(config.guard, where);
   require(config.exported == ExportedModel::last || config.keep_best, "export", where, "best with keep_best = false",
           "keep_best = true, or export = \"last\"");
+  natural(config.evaluation.choice_items, "evaluation.choice_items");
+  positive(config.evaluation.sample_tokens, "evaluation.sample_tokens", 1 << 20);
 }
 
 fs::path find_config(const std::string& name) {
@@ -169,7 +180,9 @@ std::string first_difference(const RunConfig& a, const RunConfig& b) {
   list_fields(fields_a, copy_a);
   list_fields(fields_b, copy_b);
   for (const std::string& name : fields_a.names()) {
-    bool free = name.starts_with(kFreeGroup) || std::find(kFree.begin(), kFree.end(), name) != kFree.end();
+    bool free =
+        std::any_of(kFreeGroups.begin(), kFreeGroups.end(), [&](auto group) { return name.starts_with(group); }) ||
+        std::find(kFree.begin(), kFree.end(), name) != kFree.end();
     if (!free && fields_a.get(name) != fields_b.get(name)) return name;
   }
   return "";

@@ -38,6 +38,16 @@ enum class ObjectiveChoice {
   conversation,
 };
 
+// What is asked of the model at every validation beside the held-out loss.
+struct EvaluationConfig {
+  std::vector<std::string> choice;  // files of questions, scored by log-likelihood (docs/evaluation.md)
+  int64_t choice_items = 100;       // questions of each file; 0: all
+  std::string prompt;               // a text that the model goes on with; empty: no sample
+  int64_t sample_tokens = 64;       // of what it writes
+};
+
+void list_fields(FieldList& fields, EvaluationConfig& config);
+
 struct RunConfig {
   RunConfig() { model.vocab_size = 0; }
 
@@ -68,6 +78,7 @@ struct RunConfig {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   GuardConfig guard;
+  EvaluationConfig evaluation;
 
   int64_t rows_per_step() const { return micro_batch * grad_accum; }
   int64_t tokens_per_step() const { return rows_per_step() * model.max_seq_len; }

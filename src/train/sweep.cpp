@@ -42,12 +42,16 @@ RunConfig cell_config(const Sweep& sweep, const Cell& cell) {
   config.seed = cell.seed;
   config.eval_every = 0;  // the end is what counts
   config.keep_checkpoints = 1;
+  config.keep_best = false;
+  config.tensorboard = false;
+  // A rollback lowers the rate, and the cell would stand for another one than its own.
+  config.guard.max_rollbacks = 0;
   return config;
 }
 
 double cost_of(const RunConfig& config, int64_t vocab) {
   ModelConfig model = config.model;
-  if (model.vocab_size == 0) model.vocab_size = vocab;
+  model.fit_tokenizer(vocab);
   return make_model(model, Precision::float32(), ParameterStore::Gradients::none, "study sweep")
       ->costs()
       .flops_per_training_token;

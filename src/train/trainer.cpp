@@ -189,7 +189,7 @@ class Trainer {
       model_->parameters().initialise(seed);
       return;
     }
-    Origin origin = begin_with(find_init(config_.init), data_.tokenizer, model_->parameters(), seed);
+    Origin origin = begin_with(find_init(config_.init), data_.tokenizer, *model_, seed);
     folder_.set_origin(to_json(origin));
     say(fmt::format("beginning with {}", origin.model));
     if (!origin.added_tokens.empty()) {
@@ -380,18 +380,28 @@ class Trainer {
     tape_.reset();
     tape_.set_mode(Tape::Mode::no_grad);
     HeldOutScore score = hooks_.validate(*model_, tape_, heldout_);
-    tape_.reset();
-    tape_.set_mode(Tape::Mode::record);
     OrderedJson line = {{"step", state_.step}, {"tokens", state_.tokens}};
     line.update(score_to_json(score));
-    recorder_->write(line);
     state_.heldout = Json::parse(line.dump());
+    if (hooks_.evaluate) add_evaluation(line);
+    tape_.reset();
+    tape_.set_mode(Tape::Mode::record);
+    recorder_->write(line);
     say(fmt::format("step {}: held-out loss {:.4f}, {:.4f} bits per byte, accuracy {:.1f} %", state_.step, score.loss,
                     score.bits_per_byte, 100 * score.accuracy));
     bool best = config_.keep_best && state_.guard.calm() && std::isfinite(score.loss) &&
                 (state_.best.step < 0 || score.loss < state_.best.loss);
     if (best) state_.best = {.step = state_.step, .loss = score.loss};
     return best;
+  }
+
+  // A question or prompt that does not fit must not end a run that is on its way.
+  void add_evaluation(OrderedJson& line) {
+    try {
+      line.update(hooks_.evaluate(*model_, tape_, data_));
+    } catch (const InputError& error) {
+      say(fmt::format("evaluation left out: {}", error.what()));
+    }
   }
 
   bool validated_now() const {

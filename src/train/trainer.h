@@ -45,6 +45,8 @@ struct TrainProgress {
 struct TrainHooks {
   // Scores the model on the held-out rows. The tape is in no-grad mode. Empty: no validation.
   std::function<HeldOutScore(Model& model, Tape& tape, const HeldOut& rows)> validate;
+  // More about the model at a validation: numbers and texts for its line of the log. Nothing of it may change the run.
+  std::function<OrderedJson(Model& model, Tape& tape, const RunData& data)> evaluate;
   int64_t validation_rows = 4;                          // that validate() takes in one pass, for the estimate of memory
   std::function<void(const TrainProgress&)> progress;   // after every step
   std::function<void(const std::string& line)> notice;  // resumed, validated, ...; empty: log::info

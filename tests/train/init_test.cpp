@@ -159,7 +159,7 @@ TEST_P(Init, NewTokensGetFreshRowsAndTheRestStays) {
   Tokenizer before = Tokenizer::load(folder_ / "source/model/tokenizer.json");
   Tokenizer after = with_special_tokens(before, config.data.add_tokens);
   auto extended = make_model(config.model, Precision::float32(), ParameterStore::Gradients::none, "test");
-  Origin origin = begin_with(folder_ / "source/model", after, extended->parameters(), 5);
+  Origin origin = begin_with(folder_ / "source/model", after, *extended, 5);
   EXPECT_EQ(origin.added_tokens, (std::vector<std::string>{"<tool>", "<note>"}));
   auto fresh = make_model(config.model, Precision::float32(), ParameterStore::Gradients::none, "test");
   fresh->parameters().initialise(5);
@@ -190,7 +190,7 @@ TEST(InitRows, AreDrawnAsTheEmbeddingIs) {
   ModelConfig model = read_model_config(folder / "run/model");
   model.vocab_size = after.vocab_size();
   auto extended = make_model(model, Precision::float32(), ParameterStore::Gradients::none, "test");
-  begin_with(folder / "run/model", after, extended->parameters(), 1);
+  begin_with(folder / "run/model", after, *extended, 1);
   const Parameter& table = *extended->parameters().find("embedding.weight");
   double bound = std::sqrt(2.0) * std::sqrt(6.0 / static_cast<double>(model.vocab_size + model.dim));
   double sum = 0, squares = 0, largest = 0;
@@ -221,7 +221,7 @@ TEST(InitRows, PaddingRowsBecomeTokens) {
   ASSERT_EQ(before.vocab_size(), 300);
   Tokenizer after = with_special_tokens(before, std::vector<std::string>{"<a>", "<b>"});
   auto source = model_in(folder / "run/model"), extended = model_in(folder / "run/model");
-  Origin origin = begin_with(folder / "run/model", after, extended->parameters(), 7);
+  Origin origin = begin_with(folder / "run/model", after, *extended, 7);
   EXPECT_EQ(origin.inherited_rows, 308);
   auto fresh = make_model(source->config(), Precision::float32(), ParameterStore::Gradients::none, "test");
   fresh->parameters().initialise(7);
@@ -244,7 +244,7 @@ TEST(InitRows, AModelOfOtherShapesIsRefused) {
   ModelConfig wider = read_model_config(folder / "run/model");
   wider.mlp_dim = 2 * wider.mlp_size();
   auto model = make_model(wider, Precision::float32(), ParameterStore::Gradients::none, "test");
-  EXPECT_THROW(begin_with(folder / "run/model", tokenizer, model->parameters(), 1), InputError);
+  EXPECT_THROW(begin_with(folder / "run/model", tokenizer, *model, 1), InputError);
 }
 
 }  // namespace
