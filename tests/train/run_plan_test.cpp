@@ -119,7 +119,7 @@ TEST_F(Plan, RefusesWhatCannotFitAndTriesItWhenTold) {
   EXPECT_NE(message.find("does not fit into memory"), std::string::npos) << message;
   EXPECT_NE(message.find("check_memory=false"), std::string::npos) << message;
   Context ctx(2);
-  EXPECT_THROW(train(ctx, config, quiet_hooks()), JobError);
+  EXPECT_THROW(train(ctx, config, quiet_hooks()), std::runtime_error);  // no disk has room for its checkpoints either
   EXPECT_FALSE(fs::exists(config.output)) << "a corrected config must find no folder of another run";
 }
 
