@@ -43,8 +43,10 @@ void overlay(const fs::path& from, const fs::path& to) {
 }
 
 RunData prepare_aside(const RunConfig& config, ThreadPool& pool, const fs::path& aside) {
-  fs::path tokenizer = fs::path(config.output) / "tokenizer.json";
-  if (fs::exists(tokenizer)) fs::create_symlink(fs::absolute(tokenizer), aside / "tokenizer.json");
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    fs::path tokenizer = fs::path(config.output) / name;
+    if (fs::exists(tokenizer)) fs::create_symlink(fs::absolute(tokenizer), aside / name);
+  }
   overlay(config.data.cache.empty() ? fs::path(config.output) / "data" : fs::path(config.data.cache), aside / "data");
   DataConfig data = config.data;
   data.cache = (aside / "data").string();
