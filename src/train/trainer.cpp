@@ -433,9 +433,18 @@ class Trainer {
     saved_ = state_.step;
   }
 
+  // A small source with a large weight may have been read more often than one thinks.
+  void say_epochs() const {
+    if (rows_.parts() < 2) return;
+    for (size_t i = 0; i < rows_.parts(); ++i) {
+      say(fmt::format("{}: read {:.2f} times", data_.tokens.sources()[i].name, rows_.epochs(i)));
+    }
+  }
+
   void finish() {
     if (!validated_now()) validate();
     save();
+    say_epochs();
     if (config_.exported == ExportedModel::best && state_.best.step >= 0 && state_.best.step != state_.step) {
       load_best();
     }
