@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "arch/numpy_rng.h"
 #include "base/error.h"
 
 namespace tandem {
@@ -24,6 +25,7 @@ constexpr std::array kNames{Name{BoundaryKind::random_uniform, "random_uniform",
                             Name{BoundaryKind::single_middle, "single_middle", false},
                             Name{BoundaryKind::prompt_style, "prompt_style", false},
                             Name{BoundaryKind::mixed, "mixed", false},
+                            Name{BoundaryKind::by_length, "by_length", false},
                             Name{BoundaryKind::fixed, "fixed", true},
                             Name{BoundaryKind::geometric, "geometric", true}};
 
@@ -93,6 +95,14 @@ std::vector<int32_t> mixed(int64_t length, Rng& rng) {
   return every(1 + rng.below(static_cast<uint32_t>(interval)), interval, length);
 }
 
+std::vector<int32_t> by_length(int64_t length, int64_t max_blocks) {
+  auto places = static_cast<int32_t>(std::max<int64_t>(length - 3, 0));
+  if (places == 0) return middle(length);
+  NumpyRng rng(static_cast<uint32_t>(length));
+  auto count = static_cast<int32_t>(2 + rng.below(static_cast<uint32_t>(max_blocks - 2)));
+  return rng.choose(2, 2 + places, std::min(count, places));
+}
+
 }  // namespace
 
 std::string BoundaryStrategy::text() const {
@@ -149,6 +159,7 @@ std::vector<int32_t> draw_boundaries(const BoundaryRule& rule, int64_t length, R
     case BoundaryKind::fixed: return every(rule.strategy.interval, rule.strategy.interval, length);
     case BoundaryKind::geometric: return geometric(rule.strategy.interval, length, rng);
     case BoundaryKind::mixed: return mixed(length, rng);
+    case BoundaryKind::by_length: return by_length(length, rule.max_blocks);
   }
   return {};
 }

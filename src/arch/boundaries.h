@@ -18,6 +18,7 @@ enum class BoundaryKind {
   fixed,           // every `interval` tokens
   geometric,       // at each position with probability 1 / interval: block lengths are geometric with that mean
   mixed,           // every R tokens from a random first one, R log-uniform in 4..L and drawn anew for each batch
+  by_length,       // as random_uniform, but drawn from L alone: what the authors' evaluation uses
 };
 
 struct BoundaryStrategy {
@@ -48,7 +49,8 @@ struct BoundaryRule {
 
 // Ascending row positions in 1..length-1; the same for all rows of a batch. random_uniform and logspace take all of
 // 2..length-2 when there are fewer than the count; prompt_style falls back to the middle when no recorded length lies
-// in 2..length-2, as the authors' code does.
+// in 2..length-2, as the authors' code does. by_length is that of the authors' evaluation up to lengths of 10,000: one
+// set per length, the middle where there is no room for one.
 std::vector<int32_t> draw_boundaries(const BoundaryRule& rule, int64_t length, Rng& rng);
 
 }  // namespace tandem

@@ -316,6 +316,22 @@ void check_case(ParityCollector& out, const Json& json, const std::string& file)
   kind->check(c);
 }
 
+// {"2048": [449, ...], ...}: the boundaries of the authors' evaluation, by length.
+void check_evaluation_blocks(ParityCollector& out, const fs::path& path) {
+  std::string file = path.string();
+  Json json = read_json(path);
+  if (!json.is_object()) throw InputError({.what = "no boundaries by length", .where = file});
+  for (const auto& [name, blocks] : json.items()) {
+    bool number = name.find_first_not_of("0123456789") == std::string::npos && name.size() <= 6;
+    int64_t length = number ? std::stoll(name) : 0;
+    if (length < 1) throw InputError({.what = "not a length", .where = file, .got = name});
+    ModelConfig config = smallest_config(Arch::double_decoder, length);
+    config.boundaries.kind = BoundaryKind::by_length;
+    const Case c{blocks, file, name, "evaluation blocks", out};
+    c.compare("blocks", drawn_boundaries(config, length, 1)[0], ids_of(blocks, file));
+  }
+}
+
 }  // namespace
 
 bool has_golden_collators(const fs::path& folder) { return fs::exists(folder / "collators.json"); }
@@ -328,6 +344,7 @@ ParityReport check_collators(const fs::path& folder) {
   }
   ParityCollector out;
   for (const Json& json : cases) check_case(out, json, file);
+  if (fs::exists(folder / "eval_blocks.json")) check_evaluation_blocks(out, folder / "eval_blocks.json");
   if (fs::exists(folder / "boundary_stats.json")) check_boundary_statistics(out, folder / "boundary_stats.json");
   if (fs::exists(folder / "span_stats.json")) check_span_statistics(out, folder / "span_stats.json");
   return out.report();

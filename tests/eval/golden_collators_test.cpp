@@ -127,6 +127,19 @@ TEST(GoldenCollators, OtherDistributionsAreNoticed) {
   }
 }
 
+TEST(GoldenCollators, BoundariesOfTheAuthorsEvaluation) {
+  Copy copy("eval_blocks.json");
+  ParityReport report = check_collators(copy.path());
+  EXPECT_EQ(find(report, "evaluation blocks").compared, 19);
+  EXPECT_EQ(find(report, "evaluation blocks").worst, 0);
+  Json blocks = copy.read("eval_blocks.json");
+  blocks["1024"][2] = 328;
+  copy.write("eval_blocks.json", blocks);
+  EXPECT_FALSE(check_collators(copy.path()).ok());
+  copy.write("eval_blocks.json", {{"long", {1}}});
+  EXPECT_THROW(check_collators(copy.path()), InputError);
+}
+
 TEST(GoldenCollators, FilesOfAnotherFormAreInputErrors) {
   Json unknown = {{"name", "x"},
                   {"class", "Unheard"},
