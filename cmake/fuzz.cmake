@@ -12,7 +12,7 @@ list(APPEND core
   ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
   ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
   ${src}/data/hash.cpp ${src}/data/holdout.cpp
-  ${src}/arch/config.cpp ${src}/arch/boundaries.cpp
+  ${src}/arch/config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 
 # Of the optimizer only the config is read. Sections that nothing refers to are dropped, and with them its arithmetic,

@@ -38,13 +38,13 @@ void run_config(std::string_view bytes) {
   file.write(bytes);
   RunConfig config;
   try {
-    config = load_run_config(file.path(), overrides);
+    config = read_run_config(file.path(), overrides);
   } catch (const InputError&) {
     return;
   }
   // What a run folder keeps is the same config again.
   written.write(to_toml(config));
-  if (!first_difference(config, load_run_config(written.path(), {})).empty()) std::abort();
+  if (!first_difference(config, read_run_config(written.path(), {})).empty()) std::abort();
   try {
     if (total_steps(config, 1000000) < 0) std::abort();
   } catch (const InputError&) {

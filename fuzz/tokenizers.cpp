@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "targets.h"
 #include "text/detokenizer.h"
 #include "text/encoder.h"

@@ -5,6 +5,7 @@
 
 #include "arch/config.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "bench.h"
 #include "kernels/adamw.h"

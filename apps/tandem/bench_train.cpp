@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "base/json.h"
 #include "bench.h"
 #include "kernels/peak.h"
 #include "output.h"
 #include "statistics.h"
+#include "train/init.h"
 #include "train/run_config.h"
 #include "train/step.h"
 

@@ -1,6 +1,7 @@
 #include "eval_answers.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "data/corpus.h"
 #include "eval/answers.h"

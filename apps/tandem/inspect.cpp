@@ -5,11 +5,13 @@
 
 #include "arch/model_folder.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "kernels/gemm.h"
 #include "kernels/matrix_library.h"
 #include "kernels/peak.h"
 #include "model_options.h"
 #include "output.h"
+#include "train/init.h"
 #include "train/run_config.h"
 #include "verbs.h"
 

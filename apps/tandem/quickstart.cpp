@@ -8,6 +8,7 @@
 #include "arch/model_folder.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "data/synthetic.h"
 #include "eval/recall.h"

@@ -4,10 +4,12 @@
 #include <memory>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "interrupt.h"
 #include "output.h"
 #include "study.h"
+#include "train/init.h"
 #include "train/mup_study.h"
 #include "train/run_data.h"
 #include "train/widths.h"

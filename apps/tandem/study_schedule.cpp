@@ -2,8 +2,10 @@
 #include <memory>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "output.h"
 #include "study.h"
+#include "train/init.h"
 #include "train/schedule.h"
 
 namespace tandem::app {

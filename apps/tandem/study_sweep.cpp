@@ -4,9 +4,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "interrupt.h"
 #include "output.h"
 #include "study.h"
+#include "train/init.h"
 #include "train/progress.h"
 #include "train/run_data.h"
 #include "train/sweep.h"

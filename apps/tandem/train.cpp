@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "interrupt.h"
 #include "kernels/context.h"
 #include "output.h"
+#include "train/init.h"
 #include "train/progress.h"
 #include "train/run_config.h"
 #include "train/run_plan.h"

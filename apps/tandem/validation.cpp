@@ -1,5 +1,6 @@
 #include "validation.h"
 
+#include "base/json.h"
 #include "eval/choice.h"
 #include "eval/perplexity.h"
 #include "infer/text_generation.h"

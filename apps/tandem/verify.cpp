@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "base/json.h"
 #include "eval/golden_collators.h"
 #include "eval/parity.h"
 #include "output.h"

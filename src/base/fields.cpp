@@ -8,6 +8,7 @@
 
 #include "base/edit_distance.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace tandem {
 namespace {

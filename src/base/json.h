@@ -5,10 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-namespace tandem {
+#include "base/json_fwd.h"
 
-using Json = nlohmann::json;
-using OrderedJson = nlohmann::ordered_json;  // keeps the order of insertion: for files that people read
+namespace tandem {
 
 // Parses UTF-8 text. Duplicate keys, trailing text, nesting deeper than 200 and invalid UTF-8 are InputErrors that
 // name `where` and the line.

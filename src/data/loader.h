@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "data/packer.h"
 #include "data/shard.h"
 #include "text/batch.h"

@@ -219,16 +219,9 @@ PackRule TokenData::pack_rule(int64_t row_length) const {
   return rule;
 }
 
-RowStream TokenData::rows(int64_t row_length, int64_t seed) const {
-  PackRule rule = pack_rule(row_length);
-  say_long(training_, rule, "");
-  return {training_, rule, seed, mix_};
-}
-
-HeldOut TokenData::heldout_rows(int64_t row_length, int64_t max_rows) const {
-  PackRule rule = pack_rule(row_length);
-  say_long(heldout_, rule, "held-out ");
-  return {heldout_, rule, token_bytes_, max_rows};
+void TokenData::warn_of_long(int64_t row_length) const {
+  say_long(training_, pack_rule(row_length), "");
+  say_long(heldout_, pack_rule(row_length), "held-out ");
 }
 
 }  // namespace tandem

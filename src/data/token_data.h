@@ -60,9 +60,13 @@ class TokenData {
   bool from_cache() const { return from_cache_; }
 
   PackRule pack_rule(int64_t row_length) const;
-  // Says in the log how many conversations are dropped or cut. The data must outlive the stream.
-  RowStream rows(int64_t row_length, int64_t seed) const;
-  HeldOut heldout_rows(int64_t row_length, int64_t max_rows) const;
+  // The data must outlive the stream.
+  RowStream rows(int64_t row_length, int64_t seed) const { return {training_, pack_rule(row_length), seed, mix_}; }
+  HeldOut heldout_rows(int64_t row_length, int64_t max_rows) const {
+    return {heldout_, pack_rule(row_length), token_bytes_, max_rows};
+  }
+  // Says in the log how many conversations are dropped or cut.
+  void warn_of_long(int64_t row_length) const;
 
  private:
   TokenData() = default;

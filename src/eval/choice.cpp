@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "eval/likelihood.h"
 #include "infer/text_generation.h"
 

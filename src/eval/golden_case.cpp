@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "eval/golden_collators.h"
 #include "formats/authors_names.h"
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "data/packer.h"
 #include "data/shard.h"
 #include "eval/golden_draws.h"

@@ -1,6 +1,7 @@
 #include "infer/text_generation.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "infer/stop_strings.h"
 #include "text/detokenizer.h"
 

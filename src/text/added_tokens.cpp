@@ -12,8 +12,7 @@ bool is_word_char_at(std::string_view text, size_t at) {
   size_t next = at;
   uint32_t c = next_code_point(text, next);
   if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-  // Zero-width joiners count as word characters here, as in Unicode Technical Standard 18.
-  static const Regex word("[\\w\\x{200C}\\x{200D}]", "word character");
+  static const Regex word("[" + unicode_word_class() + "]", "word character");
   return !word.find_all(text.substr(at, next - at)).empty();
 }
 

@@ -1,6 +1,7 @@
 #include "text/json_node.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/unicode.h"
 
 namespace tandem {
@@ -11,6 +12,9 @@ void JsonNode::wrong(const std::string& what, const std::string& expected, const
                                          : value_->dump(-1, ' ', false, Json::error_handler_t::replace);
   throw InputError({.what = what, .where = where(), .got = got, .expected = expected, .hint = hint});
 }
+
+bool JsonNode::is_null() const { return value_->is_null(); }
+bool JsonNode::has(const char* key) const { return value_->is_object() && value_->contains(key); }
 
 JsonNode JsonNode::at(const char* key) const {
   if (!value_->is_object()) wrong("wrong type", fmt::format("an object with the key '{}'", key));

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 
 namespace tandem {
 
@@ -20,8 +20,8 @@ class JsonNode {
   const Json& value() const { return *value_; }
   std::string where() const { return path_.empty() ? *file_ : *file_ + ": " + path_; }
 
-  bool is_null() const { return value_->is_null(); }
-  bool has(const char* key) const { return value_->is_object() && value_->contains(key); }
+  bool is_null() const;
+  bool has(const char* key) const;
 
   // InputError when this is not an object or lacks the key.
   JsonNode at(const char* key) const;

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/byte_alphabet.h"
 #include "text/unicode.h"
 #include "text/unicode_versions.h"

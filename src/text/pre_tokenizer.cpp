@@ -4,12 +4,25 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/byte_alphabet.h"
 #include "text/normalizer.h"
 #include "text/unicode.h"
 
 namespace tandem {
 namespace {
+
+// ASCII punctuation and the category P as it was in Unicode 8, which is what the library's pre-tokenizer knows.
+constexpr std::string_view kPunctuation =
+    "(?!["
+    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B4E}-\\x{1B4F}\\x{1B7D}-\\x{1B7F}\\x{2E43}-\\x{2E4F}"
+    "\\x{2E52}-\\x{2E5D}\\x{10D6E}\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}"
+    "\\x{113D4}-\\x{113D5}\\x{113D7}-\\x{113D8}\\x{1144B}-\\x{1144F}\\x{1145A}-\\x{1145B}\\x{1145D}"
+    "\\x{11660}-\\x{1166C}\\x{116B9}\\x{1183B}\\x{11944}-\\x{11946}\\x{119E2}\\x{11A3F}-\\x{11A46}"
+    "\\x{11A9A}-\\x{11A9C}\\x{11A9E}-\\x{11AA2}\\x{11B00}-\\x{11B09}\\x{11BE1}\\x{11C41}-\\x{11C45}"
+    "\\x{11C70}-\\x{11C71}\\x{11EF7}-\\x{11EF8}\\x{11F43}-\\x{11F4F}\\x{11FFF}\\x{12FF1}-\\x{12FF2}"
+    "\\x{16D6D}-\\x{16D6F}\\x{16E97}-\\x{16E9A}\\x{16FE2}\\x{1E5FF}\\x{1E95E}-\\x{1E95F}"
+    "])[!-/:-@\\[-`{-~\\p{P}\\x{166D}\\x{111C9}]";
 
 struct Part {
   TextRange range;
@@ -211,13 +224,15 @@ void PreTokenizer::add(const JsonNode& node) {
     }
   } else if (type == "Digits") {
     bool each = node.at("individual_digits").boolean();
-    add_split("\\p{N}", each ? SplitBehavior::isolated : SplitBehavior::contiguous, false, node);
+    // With the numbers of Unicode 17.
+    add_split("[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]",
+              each ? SplitBehavior::isolated : SplitBehavior::contiguous, false, node);
   } else if (type == "Punctuation") {
     SplitBehavior behavior = node.has("behavior") ? read_behavior(node.at("behavior")) : SplitBehavior::isolated;
-    add_split("[!-/:-@\\[-`{-~\\p{P}]", behavior, false, node);
+    add_split(kPunctuation, behavior, false, node);
   } else if (type == "Whitespace") {
-    // The library runs this one through another engine, whose \w has the zero-width joiners too.
-    add_split("[\\w\\x{200C}\\x{200D}]+|[^\\w\\s\\x{200C}\\x{200D}]+", SplitBehavior::removed, true, node);
+    std::string word = unicode_word_class();
+    add_split(fmt::format("[{}]+|[^{}\\s]+", word, word), SplitBehavior::removed, true, node);
   } else if (type == "WhitespaceSplit") {
     steps_.push_back(Split{WordSplitter::whitespace(), SplitBehavior::removed, false});
   } else if (type == "CharDelimiterSplit") {

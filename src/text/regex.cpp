@@ -4,14 +4,21 @@
 #include <pcre2.h>
 
 #include "base/error.h"
+#include "text/new_categories.h"
 
 namespace tandem {
 namespace {
 
-// Contents of classes, without brackets. White_Space as in Unicode; \w as in Unicode Technical Standard 18.
+// Contents of classes, without brackets. White_Space as in Unicode; \w as in Unicode Technical Standard 18, and with
+// the superscript digits and fractions of Latin-1, which Oniguruma counts among them.
 constexpr std::string_view kSpace =
     "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kLatinNumbers = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
+
+std::string word_members() {
+  return fmt::format("\\p{{Alphabetic}}\\p{{M}}\\p{{Nd}}\\p{{Pc}}{}{}{}", new_members("L"), new_members("M"),
+                     new_members("Nd"));
+}
 
 // Rewrites a pattern from left to right.
 class Translator {
@@ -76,18 +83,37 @@ class Translator {
   void escape() {
     char c = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
     if (c == 'h' || c == 'H') refuse(std::string("\\") + c);
-    bool negated = c == 'S' || c == 'W';
-    std::string_view members = c == 's' || c == 'S' ? kSpace : c == 'w' || c == 'W' ? kWord : std::string_view();
-    if (members.empty()) {
-      size_t bytes = c == '\0' && at_ + 1 >= pattern_.size() ? 1 : 2;
-      out_ += pattern_.substr(at_, bytes);
-    } else if (in_class_) {
-      if (negated) refuse(fmt::format("\\{} in a character class", c));
-      out_ += members;
-    } else {
-      out_ += fmt::format("[{}{}]", negated ? "^" : "", members);
-    }
+    if (c == 's' || c == 'S') return class_escape(c, std::string(kSpace), c == 'S');
+    if (c == 'w' || c == 'W') return class_escape(c, word_members() + std::string(kLatinNumbers), c == 'W');
+    if ((c == 'p' || c == 'P') && property(c)) return;
+    size_t bytes = c == '\0' && at_ + 1 >= pattern_.size() ? 1 : 2;
+    out_ += pattern_.substr(at_, bytes);
     at_ = std::min(at_ + 2, pattern_.size());
+  }
+
+  void class_escape(char c, const std::string& members, bool negated) {
+    if (in_class_ && negated) refuse(fmt::format("\\{} in a character class", c));
+    out_ += in_class_ ? members : fmt::format("[{}{}]", negated ? "^" : "", members);
+    at_ += 2;
+  }
+
+  // \p{Lu} and the like, with the characters that PCRE2 does not know. Of a negation inside a class nothing can be
+  // taken away: it stays as it is.
+  bool property(char c) {
+    size_t end = pattern_.find('}', at_);
+    if (pattern_.substr(at_ + 2, 1) != "{" || end == std::string_view::npos) return false;
+    std::string_view name = pattern_.substr(at_ + 3, end - at_ - 3);
+    bool negated = c == 'P';
+    if (name.starts_with('^')) {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
+    std::string added = name.size() <= 2 ? new_members(name) : "";
+    if (added.empty() || (in_class_ && negated)) return false;
+    std::string members = fmt::format("\\p{{{}}}{}", name, added);
+    out_ += in_class_ ? members : fmt::format("[{}{}]", negated ? "^" : "", members);
+    at_ = end + 1;
+    return true;
   }
 
   std::string_view pattern_;
@@ -115,6 +141,8 @@ struct Regex::Code {
   ~Code() { pcre2_code_free(code); }
   pcre2_code* code;
 };
+
+std::string unicode_word_class() { return fmt::format("{}\\x{{200C}}\\x{{200D}}", word_members()); }
 
 std::string to_pcre2(std::string_view pattern, const std::string& where) { return Translator(pattern, where).run(); }
 

@@ -35,9 +35,13 @@ class Regex {
 };
 
 // `pattern` with PCRE2's spelling of what Oniguruma means: \s, \S, \w and \W as explicit Unicode classes (PCRE2's \s
-// has U+180E and its \w lacks marks). InputError for what PCRE2 cannot say (class intersection, nested classes) and
-// for what it would silently read otherwise (\h, \H, the m option).
+// has U+180E and its \w lacks marks), \p with the characters of Unicode 15 and 16. InputError for what PCRE2 cannot say
+// (class intersection, nested classes) and for what it would silently read otherwise (\h, \H, the m option).
 std::string to_pcre2(std::string_view pattern, const std::string& where);
+
+// Contents of the class of word characters as Unicode Technical Standard 18 has it: Oniguruma's \w with the zero-width
+// joiners and without the superscripts and fractions of Latin-1. The library runs some patterns through another engine.
+std::string unicode_word_class();
 
 // `text` with every character that is special in a pattern escaped.
 std::string escape_regex(std::string_view text);

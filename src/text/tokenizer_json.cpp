@@ -2,6 +2,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/tokenizer_impl.h"
 
 namespace tandem {

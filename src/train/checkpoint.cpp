@@ -9,6 +9,7 @@
 #include "arch/model_folder.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "data/hash.h"
 #include "formats/safetensors.h"

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "arch/model.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "train/optimizer.h"
 #include "train/run_config.h"
 #include "train/run_data.h"

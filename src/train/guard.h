@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/fields.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "train/step.h"
 
 namespace tandem {

@@ -7,6 +7,7 @@
 #include "arch/model_folder.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/toml.h"
 #include "data/hash.h"
 #include "formats/safetensors.h"
@@ -121,6 +122,10 @@ void inherit(RunConfig& config, const FieldList& given, const std::string& where
   if (!source) source = from_model(config);
   inherit_fields(config.model, source->model, given, config, where);
   if (config.data.tokenizer.empty()) config.data.tokenizer = source->tokenizer;
+}
+
+RunConfig load_run_config(const std::string& name, std::span<const std::string> overrides) {
+  return read_run_config(name, overrides, inherit);
 }
 
 namespace {

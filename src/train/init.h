@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "arch/model.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "text/tokenizer.h"
 #include "train/run_config.h"
 
@@ -32,6 +32,9 @@ std::filesystem::path find_init(const std::string& init);
 // `given`: the fields of `config`, knowing which ones the user has set. InputError: no such model; a given value that
 // is not the model's; a given tokenizer with another hash.
 void inherit(RunConfig& config, const FieldList& given, const std::string& where);
+
+// A config as the commands read it: the file, the overrides, and what comes from the model that `init` names.
+RunConfig load_run_config(const std::string& name, std::span<const std::string> overrides);
 
 // Parameters for a new run: those of the model, and for tokens that it did not have fresh rows of the embedding.
 //

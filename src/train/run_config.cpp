@@ -6,8 +6,8 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/toml.h"
-#include "train/init.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -154,7 +154,8 @@ fs::path find_config(const std::string& name) {
                     .expected = "a .toml file, or the name of one under configs/ such as tiny or paper/dd_0.6m"});
 }
 
-RunConfig load_run_config(const std::string& name, std::span<const std::string> overrides) {
+RunConfig read_run_config(const std::string& name, std::span<const std::string> overrides,
+                          const CompleteConfig& complete) {
   fs::path path = find_config(name);
   RunConfig config;
   FieldList fields;
@@ -162,7 +163,7 @@ RunConfig load_run_config(const std::string& name, std::span<const std::string> 
   apply_toml(fields, path);
   for (const std::string& assignment : overrides) apply_override(fields, assignment);
   if (config.output.empty()) config.output = (fs::path("runs") / path.stem()).string();
-  inherit(config, fields, path.string());
+  if (complete) complete(config, fields, path.string());
   check(config, path.string());
   return config;
 }

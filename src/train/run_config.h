@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -89,8 +90,13 @@ void list_fields(FieldList& fields, RunConfig& config);
 // InputError for values that no run can use. The length of the run is checked by total_steps().
 void check(const RunConfig& config, const std::string& where);
 
-// Reads the file that `name` gives (find_config), then the overrides ("key=value"), and checks the result.
-RunConfig load_run_config(const std::string& name, std::span<const std::string> overrides);
+// What a config leaves open, filled in after the file and the overrides: `given` knows which fields they have set.
+using CompleteConfig = std::function<void(RunConfig& config, const FieldList& given, const std::string& where)>;
+
+// Reads the file that `name` gives (find_config), then the overrides ("key=value"), completes the result and checks it.
+// load_run_config() of train/init.h is this with the fields that come from another run's model.
+RunConfig read_run_config(const std::string& name, std::span<const std::string> overrides,
+                          const CompleteConfig& complete = {});
 
 // `name` if it is a file; else configs/NAME.toml in the current folder, beside the program's folder (a build inside
 // the source tree) and in ../share/tandem (an installed program). InputError when there is none.

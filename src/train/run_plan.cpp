@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "train/checkpoint.h"
 #include "train/progress.h"
 #include "train/run_folder.h"

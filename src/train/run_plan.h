@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "train/estimate.h"
 #include "train/run_config.h"
 #include "train/trainer.h"

@@ -1,5 +1,7 @@
 #include "train/run_state.h"
 
+#include "base/json.h"
+
 namespace tandem {
 
 OrderedJson to_json(const RunState& state) {

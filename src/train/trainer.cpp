@@ -6,6 +6,7 @@
 #include "arch/model_folder.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "kernels/matrix_library.h"
@@ -98,6 +99,7 @@ class Trainer {
                       .precision = precision_name(precision_),
                       .processor = processor_name(),
                       .matrix_library = kernels::matrix_library()} {
+    data.tokens.warn_of_long(config.model.max_seq_len);
     heldout_.set_objective(objective_of(config));
     if (config.precision == PrecisionChoice::bfloat16 && precision_ == Precision::float32()) {
       say(fmt::format("no bf16 products on {}: computing in float32", surroundings_.isa));

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 
 namespace tandem::test {

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "base/json.h"
+
 namespace tandem {
 namespace {
 

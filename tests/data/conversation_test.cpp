@@ -1,5 +1,6 @@
 #include "data/conversation.h"
 
+#include "base/json.h"
 #include "data/loader.h"
 #include "data/packer.h"
 #include "data/shard.h"

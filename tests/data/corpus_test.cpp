@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "base/json.h"
 #include "data/conversation.h"
 #include "data/hash.h"
 #include "helpers.h"

@@ -1,5 +1,6 @@
 #include "data/disk_space.h"
 
+#include "base/json.h"
 #include "data/token_data.h"
 #include "helpers.h"
 

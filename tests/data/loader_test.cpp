@@ -5,6 +5,7 @@
 #include <numeric>
 #include <set>
 
+#include "base/json.h"
 #include "data/permutation.h"
 #include "helpers.h"
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/json.h"
 #include "data/loader.h"
 #include "helpers.h"
 

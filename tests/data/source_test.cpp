@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "base/json.h"
 #include "data/hash.h"
 #include "helpers.h"
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "data/synthetic.h"
 #include "helpers.h"
 

@@ -7,6 +7,7 @@
 
 #include "arch/model_check.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "eval/likelihood.h"
 #include "text/bpe_trainer.h"
@@ -44,41 +45,58 @@ struct FormatCase {
 // One record of every format, and what is to be scored by the rules of docs/evaluation.md.
 std::vector<FormatCase> format_cases() {
   return {
-      {"choice", R"J({"context": "2 + 2 =", "choices": [" 4", " 5"], "answer": 0, "group": "sums"})J",
-       {"+2 + 2 =| 4", "-2 + 2 =| 5"}, "sums"},
-      {"hellaswag", R"J({"ind": 2, "ctx": "Rowing: A man", "label": 1, "endings": ["flies.", "rows.", "sits."]})J",
-       {"-Rowing: A man| flies.", "+Rowing: A man| rows.", "-Rowing: A man| sits."}, ""},
-      {"piqa", R"J({"goal": "dry a dish", "sol1": "use a towel", "sol2": "use a lake", "label": 0})J",
-       {"+Question: dry a dish\nAnswer:| use a towel", "-Question: dry a dish\nAnswer:| use a lake"}, ""},
+      {"choice",
+       R"J({"context": "2 + 2 =", "choices": [" 4", " 5"], "answer": 0, "group": "sums"})J",
+       {"+2 + 2 =| 4", "-2 + 2 =| 5"},
+       "sums"},
+      {"hellaswag",
+       R"J({"ind": 2, "ctx": "Rowing: A man", "label": 1, "endings": ["flies.", "rows.", "sits."]})J",
+       {"-Rowing: A man| flies.", "+Rowing: A man| rows.", "-Rowing: A man| sits."},
+       ""},
+      {"piqa",
+       R"J({"goal": "dry a dish", "sol1": "use a towel", "sol2": "use a lake", "label": 0})J",
+       {"+Question: dry a dish\nAnswer:| use a towel", "-Question: dry a dish\nAnswer:| use a lake"},
+       ""},
       {"copa",
        R"J({"id": 1, "asks_for": "cause", "most_plausible_alternative": 2, "p": "The grass was wet. ", "a1": "It was old.", "a2": "It rained."})J",
-       {"-The grass was wet because| it was old.", "+The grass was wet because| it rained."}, ""},
+       {"-The grass was wet because| it was old.", "+The grass was wet because| it rained."},
+       ""},
       {"copa",
        R"J({"id": 2, "asks_for": "effect", "most_plausible_alternative": 1, "p": "It rained.", "a1": "I got wet.", "a2": "I sang."})J",
-       {"+It rained therefore| i got wet.", "-It rained therefore| i sang."}, ""},
-      {"blimp", R"J({"sentence_good": "Who is it?", "sentence_bad": "Who it is?", "UID": "island", "pairID": "0"})J",
-       {"+|Who is it?", "-|Who it is?"}, "island"},
+       {"+It rained therefore| i got wet.", "-It rained therefore| i sang."},
+       ""},
+      {"blimp",
+       R"J({"sentence_good": "Who is it?", "sentence_bad": "Who it is?", "UID": "island", "pairID": "0"})J",
+       {"+|Who is it?", "-|Who it is?"},
+       "island"},
       {"truthfulqa",
        R"J({"Question": "Why?", "Best Answer": "No reason", "Correct Answers": "Nothing; No reason; None", "Incorrect Answers": "Magic; Luck"})J",
        {"+Q: Why?\nA:| No reason", "~Q: Why?\nA:| Nothing", "~Q: Why?\nA:| None", "-Q: Why?\nA:| Magic",
-        "-Q: Why?\nA:| Luck"}, ""},
+        "-Q: Why?\nA:| Luck"},
+       ""},
       {"winogender",
        R"J({"occupation(0)": "cook", "other-participant(1)": "guest", "answer": "1", "sentence": "The $OCCUPATION told the $PARTICIPANT that $NOM_PRONOUN lost $POSS_PRONOUN hat and met $ACC_PRONOUN."})J",
        {"-|The cook told the guest that the cook lost the cook's hat and met the cook.",
         "+|The cook told the guest that the guest lost the guest's hat and met the guest.",
         "1|The cook told the guest that he lost his hat and met him.",
-        "2|The cook told the guest that she lost her hat and met her."}, ""},
-      {"aqua", R"J({"question": "1 + 1?", "options": ["A)2", "B)3"], "rationale": "", "correct": "B"})J",
-       {"-Question: 1 + 1?\nAnswer:| A)2", "+Question: 1 + 1?\nAnswer:| B)3"}, ""},
-      {"bbh", R"J({"task": "dates", "input": "Which day?\nOptions:\n(A) one\n(B) two (2)", "target": "(B)"})J",
-       {"-Q: Which day?\nOptions:\n(A) one\n(B) two (2)\nA:| (A)", "+Q: Which day?\nOptions:\n(A) one\n(B) two (2)\nA:| (B)"},
+        "2|The cook told the guest that she lost her hat and met her."},
+       ""},
+      {"aqua",
+       R"J({"question": "1 + 1?", "options": ["A)2", "B)3"], "rationale": "", "correct": "B"})J",
+       {"-Question: 1 + 1?\nAnswer:| A)2", "+Question: 1 + 1?\nAnswer:| B)3"},
+       ""},
+      {"bbh",
+       R"J({"task": "dates", "input": "Which day?\nOptions:\n(A) one\n(B) two (2)", "target": "(B)"})J",
+       {"-Q: Which day?\nOptions:\n(A) one\n(B) two (2)\nA:| (A)",
+        "+Q: Which day?\nOptions:\n(A) one\n(B) two (2)\nA:| (B)"},
        "dates"},
-      {"bbh", R"J({"task": "fallacies", "input": "True?\nOptions:\n- valid \n- invalid", "target": "invalid"})J",
+      {"bbh",
+       R"J({"task": "fallacies", "input": "True?\nOptions:\n- valid \n- invalid", "target": "invalid"})J",
        {"-Q: True?\nOptions:\n- valid \n- invalid\nA:| valid", "+Q: True?\nOptions:\n- valid \n- invalid\nA:| invalid"},
        "fallacies"},
       {"bbh", R"J({"task": "sums", "input": "1 + 1 =", "target": "2"})J", {"+Q: 1 + 1 =\nA:| 2"}, "sums"},
       {"lambada", R"J({"text": "He looked at the\nold house"})J", {"+He looked at the\nold| house"}, ""},
-};
+  };
 }
 
 TEST(ChoiceFormats, MakeOfARecordWhatTheDocsSay) {
@@ -108,7 +126,8 @@ TEST(ChoiceFormats, RefuseBadRecordsWithFileAndLine) {
     });
   };
   EXPECT_NE(refusal("{").find("set.jsonl:3"), std::string::npos);
-  EXPECT_NE(refusal(R"J({"context": "a", "choices": ["b", "c"], "answer": 2})J").find("set.jsonl:3"), std::string::npos);
+  EXPECT_NE(refusal(R"J({"context": "a", "choices": ["b", "c"], "answer": 2})J").find("set.jsonl:3"),
+            std::string::npos);
   EXPECT_NE(refusal(R"J({"context": "a", "choices": ["b"], "answer": 0})J").find("'choices'"), std::string::npos);
   EXPECT_NE(refusal(R"J({"context": 5, "choices": ["b", "c"], "answer": 0})J").find("'context'"), std::string::npos);
   EXPECT_NE(refusal(R"J({"context": "a", "choices": ["b", "c"]})J").find("answer"), std::string::npos);

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "helpers.h"
 #include "text/bpe_trainer.h"
 

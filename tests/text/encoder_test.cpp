@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/double_array.h"
 #include "text/helpers.h"
 #include "text/token_table.h"

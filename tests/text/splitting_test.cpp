@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "text/helpers.h"
 #include "text/normalizer.h"

@@ -4,6 +4,7 @@
 #include <array>
 #include <thread>
 
+#include "base/json.h"
 #include "text/detokenizer.h"
 #include "text/helpers.h"
 #include "text/tokenizer.h"

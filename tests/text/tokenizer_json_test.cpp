@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "text/detokenizer.h"
 #include "text/helpers.h"

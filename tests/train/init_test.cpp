@@ -7,6 +7,7 @@
 
 #include "arch/model_folder.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "base/toml.h"
 #include "text/extend_tokenizer.h"
@@ -142,7 +143,9 @@ TEST_P(Init, GoesOnWithoutItsModel) {
   RunConfig whole = load("whole", {"data.add_tokens=<tool>"});
   run(whole);
   TrainHooks stop = quiet_hooks();
-  stop.should_stop = [] { return true; };
+  int64_t steps = 0;
+  stop.progress = [&](const TrainProgress& p) { steps = p.step; };
+  stop.should_stop = [&] { return steps >= 1; };
   EXPECT_EQ(run(load("tuned", {"data.add_tokens=<tool>"}), stop).end, TrainResult::End::stopped);
   fs::rename(folder_ / "source", folder_ / "moved");
   RunConfig again = load("tuned", {"data.add_tokens=<tool>"});

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "train/checkpoint.h"
 #include "train/training_check.h"

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "base/toml.h"
 
@@ -17,7 +18,7 @@ using test::put_file;
 using test::TemporaryFolder;
 
 RunConfig load(const fs::path& file, std::vector<std::string> overrides = {}) {
-  return load_run_config(file.string(), overrides);
+  return read_run_config(file.string(), overrides);
 }
 
 TEST(RunConfig, EveryFileUnderConfigsIsValid) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/machine.h"
 #include "base/temporary_folder.h"
 #include "train/progress.h"

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/temporary_folder.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
