@@ -141,6 +141,9 @@ int run(const Options& options) {
     EvalTask task{.objective = options.objective, .prefix_share = options.prefix_share};
     json["objective"] = objective_name(task.objective.value_or(default_objective(loaded.model->config().arch)));
     if (task.prefix_share > 0) json["prefix_share"] = task.prefix_share;
+    if (loaded.model->config().arch == Arch::double_decoder) {
+      json["boundaries"] = loaded.model->config().boundaries.text();
+    }
     json.update(text_scores(evaluate(*loaded.model, tape, rows, task), rows));
   }
   if (options.recall > 0) {
@@ -184,6 +187,8 @@ void add_eval_verb(CLI::App& app, Action& action) {
                    "With prefix_lm: the share of each row that is read; 0: a drawn length, as in training")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  verb->add_option("--boundaries", options->model.boundaries,
+                   "Where a double decoder's blocks open, " + BoundaryStrategy::forms() + "; default: as in training");
   verb->add_option("--recall", options->recall, "Ask so many questions about made-up stories")
       ->check(CLI::Range(int64_t{0}, int64_t{100000}))
       ->capture_default_str();

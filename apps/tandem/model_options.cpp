@@ -22,6 +22,27 @@ Precision chosen_precision(const std::string& name, Isa isa) {
   return choose_precision(PrecisionChoice::automatic, isa);
 }
 
+namespace {
+
+void set_boundaries(ModelConfig& config, const std::string& text) {
+  if (text.empty()) return;
+  if (config.arch != Arch::double_decoder) {
+    throw InputError({.what = "a model without blocks",
+                      .where = fmt::format("--boundaries {}", text),
+                      .got = std::string(arch_name(config.arch)),
+                      .expected = "double_decoder"});
+  }
+  if (!config.boundaries.parse(text)) {
+    throw InputError({.what = "no such choice of blocks",
+                      .where = "--boundaries",
+                      .got = text,
+                      .expected = BoundaryStrategy::forms()});
+  }
+  config.validate("--boundaries");
+}
+
+}  // namespace
+
 LoadedModel load(const ModelOptions& options, const Context& ctx) {
   std::filesystem::path folder = options.model;
   ModelConfig config = read_model_config(folder);
@@ -34,8 +55,10 @@ LoadedModel load(const ModelOptions& options, const Context& ctx) {
                       .hint = "do the tokenizer and config.json belong together?"});
   }
   DocumentTokens document_tokens = find_document_tokens(tokenizer, DataConfig{});
+  set_boundaries(config, options.boundaries);
   Precision precision = chosen_precision(options.precision, ctx.isa());
-  return {std::move(tokenizer), document_tokens, load_model(folder, precision, ParameterStore::Gradients::none)};
+  return {std::move(tokenizer), document_tokens,
+          load_model(folder, config, precision, ParameterStore::Gradients::none)};
 }
 
 }  // namespace tandem::app

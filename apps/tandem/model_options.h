@@ -17,6 +17,7 @@ struct ModelOptions {
   std::string model;
   int threads = 0;
   std::string precision = "auto";
+  std::string boundaries;  // how blocks are chosen instead of as in training; empty: as in training
 };
 
 // MODEL, --threads and --precision.
@@ -31,7 +32,8 @@ struct LoadedModel {
 
 Precision chosen_precision(const std::string& name, Isa isa);
 
-// InputError when the folder does not hold a model or its tokenizer has ids that the model lacks.
+// InputError when the folder does not hold a model, its tokenizer has ids that the model lacks, or blocks are asked of
+// a model that has none.
 LoadedModel load(const ModelOptions& options, const Context& ctx);
 
 }  // namespace tandem::app

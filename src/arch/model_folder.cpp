@@ -71,7 +71,11 @@ ModelConfig read_model_config(const fs::path& folder) {
 
 std::unique_ptr<Model> load_model(const fs::path& folder, const Precision& precision,
                                   ParameterStore::Gradients gradients) {
-  ModelConfig config = read_model_config(folder);
+  return load_model(folder, read_model_config(folder), precision, gradients);
+}
+
+std::unique_ptr<Model> load_model(const fs::path& folder, const ModelConfig& config, const Precision& precision,
+                                  ParameterStore::Gradients gradients) {
   std::unique_ptr<Model> model = make_model(config, precision, gradients, (folder / "config.json").string());
   read_parameters(folder / "model.safetensors", model->parameters());
   return model;

@@ -21,6 +21,9 @@ ModelConfig read_model_config(const std::filesystem::path& folder);
 // Reads config and weights. InputError when a tensor is missing, superfluous, or of another shape or type.
 std::unique_ptr<Model> load_model(const std::filesystem::path& folder, const Precision& precision,
                                   ParameterStore::Gradients gradients);
+// The same with another config than the folder's: its choices of blocks may differ.
+std::unique_ptr<Model> load_model(const std::filesystem::path& folder, const ModelConfig& config,
+                                  const Precision& precision, ParameterStore::Gradients gradients);
 
 // The masters of all parameters to and from one safetensors file, under the parameters' names.
 void write_parameters(const std::filesystem::path& file, const ParameterStore& parameters);
