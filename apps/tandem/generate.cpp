@@ -23,6 +23,8 @@ struct Options {
   std::optional<std::string> prompt;
   GenerationOptions generation;
   std::vector<std::string> stops;
+  std::vector<std::string> logit_bias;           // ID:VALUE
+  std::optional<int64_t> top_log_probabilities;  // given: log-probabilities are printed
   bool chat = false;
   bool echo = false;
   bool json = false;
@@ -53,6 +55,43 @@ Prompt make_prompt(const LoadedModel& loaded, const std::string& text, bool chat
   return Prompt::answer(ids, assistant);
 }
 
+TokenBias parse_bias(const std::string& text) {
+  size_t id_end = 0, end = 0;
+  TokenBias bias;
+  try {
+    bias.id = std::stoi(text, &id_end);
+    if (id_end < text.size() && text[id_end] == ':') bias.value = std::stod(text.substr(id_end + 1), &end);
+  } catch (const std::logic_error&) {  // no number, or one out of range
+    end = 0;
+  }
+  if (end > 0 && id_end + 1 + end == text.size()) return bias;
+  throw InputError({.what = "bad token bias",
+                    .where = "--logit-bias",
+                    .got = "'" + text + "'",
+                    .expected = "ID:VALUE, for example 42:-2.5"});
+}
+
+OrderedJson to_json(const Tokenizer& tokenizer, const TokenLogProbability& token) {
+  OrderedJson text;  // null: a model may have more ids than its tokenizer
+  if (token.id < tokenizer.vocab_size()) text = tokenizer.id_to_token(token.id);
+  return {{"id", token.id}, {"token", text}, {"log_probability", token.log_probability}};
+}
+
+OrderedJson log_probabilities_json(const Tokenizer& tokenizer, const Generation& generation) {
+  OrderedJson list = OrderedJson::array();
+  for (size_t i = 0; i < generation.log_probabilities.size(); ++i) {
+    OrderedJson one = to_json(tokenizer, {generation.ids[i], generation.log_probabilities[i]});
+    one["top"] = OrderedJson::array();
+    if (i < generation.top_log_probabilities.size()) {
+      for (const TokenLogProbability& top : generation.top_log_probabilities[i]) {
+        one["top"].push_back(to_json(tokenizer, top));
+      }
+    }
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
 OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
   return {{"prompt", prompt},
           {"text", result.text},
@@ -65,8 +104,21 @@ OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
           {"tokens_per_second", result.tokens.tokens_per_second()}};
 }
 
+// What the command line says about sampling beyond plain numbers.
+SamplingOptions sampling_options(const Options& options) {
+  SamplingOptions sampling = options.generation.sampling;
+  for (const std::string& text : options.logit_bias) sampling.logit_bias.push_back(parse_bias(text));
+  if (options.top_log_probabilities) {
+    if (!options.json) throw InputError({.what = "--log-probabilities needs --json"});
+    sampling.log_probabilities = true;
+    sampling.top_log_probabilities = *options.top_log_probabilities;
+  }
+  sampling.check("generate");
+  return sampling;
+}
+
 int run(const Options& options) {
-  options.generation.sampling.check("generate");
+  SamplingOptions sampling = sampling_options(options);
   InterruptScope interrupts;
   std::string text = options.prompt ? *options.prompt : prompt_from_standard_input();
   if (interrupted()) return kInterruptedExit;
@@ -75,6 +127,7 @@ int run(const Options& options) {
   LoadedModel loaded = load(options.model, ctx);
   Prompt prompt = make_prompt(loaded, text, options.chat);
   GenerationOptions generation = options.generation;
+  generation.sampling = std::move(sampling);
   generation.eos = {loaded.document_tokens.eos};
   Generator generator(ctx, *loaded.model);
   bool stream = !options.json;
@@ -87,7 +140,11 @@ int run(const Options& options) {
   if (stream) {
     write_output("\n");
   } else {
-    write_json(to_json(result, text));
+    OrderedJson json = to_json(result, text);
+    if (options.top_log_probabilities) {
+      json["log_probabilities"] = log_probabilities_json(loaded.tokenizer, result.tokens);
+    }
+    write_json(json);
   }
   if (result.tokens.finish_reason == FinishReason::cancelled) return kInterruptedExit;
   if (result.tokens.finish_reason == FinishReason::context) {
@@ -95,6 +152,32 @@ int run(const Options& options) {
               loaded.model->config().max_seq_len);
   }
   return 0;
+}
+
+// Beyond temperature and --top-k.
+void add_sampling_options(CLI::App& verb, Options& options) {
+  SamplingOptions& sampling = options.generation.sampling;
+  verb.add_option("--top-p", sampling.top_p, "Draw among the most probable tokens that make up this probability")
+      ->capture_default_str();
+  verb.add_option("--min-p", sampling.min_p, "Draw among tokens with this share of the best one's probability")
+      ->capture_default_str();
+  verb.add_option("--typical", sampling.typical, "Draw among the tokens of most typical surprise that make up this")
+      ->capture_default_str();
+  verb.add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: tokens that occurred get rarer")
+      ->capture_default_str();
+  verb.add_option("--presence-penalty", sampling.presence_penalty, "Taken off the logits of tokens written before")
+      ->capture_default_str();
+  verb.add_option("--frequency-penalty", sampling.frequency_penalty, "The same, once per time that they were written")
+      ->capture_default_str();
+  verb.add_option("--logit-bias", options.logit_bias, "ID:VALUE is added to a token's logit; may be repeated")
+      ->allow_extra_args(false);
+  verb.add_option("--ban", sampling.banned, "Never write the token with this id; may be repeated")
+      ->allow_extra_args(false);
+  verb.add_option("--allow", sampling.allowed, "Write only tokens with these ids; may be repeated")
+      ->allow_extra_args(false);
+  verb.add_option("--log-probabilities", options.top_log_probabilities,
+                  "With --json: of every token written, and of the N most probable ones")
+      ->type_name("N");
 }
 
 }  // namespace
@@ -110,12 +193,7 @@ void add_generate_verb(CLI::App& app, Action& action) {
       ->capture_default_str();
   verb->add_option("--temperature", sampling.temperature, "0: always the most probable token")->capture_default_str();
   verb->add_option("--top-k", sampling.top_k, "Draw among the k most probable tokens; 0: all")->capture_default_str();
-  verb->add_option("--top-p", sampling.top_p, "Draw among the most probable tokens that make up this probability")
-      ->capture_default_str();
-  verb->add_option("--min-p", sampling.min_p, "Draw among tokens with this share of the best one's probability")
-      ->capture_default_str();
-  verb->add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1: tokens that occurred get rarer")
-      ->capture_default_str();
+  add_sampling_options(*verb, *options);
   verb->add_option("--seed", sampling.seed, "Of the draws; the same seed gives the same text")->capture_default_str();
   verb->add_option("--stop", options->stops, "End before this text; may be given several times")
       ->allow_extra_args(false);

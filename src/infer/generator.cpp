@@ -40,7 +40,7 @@ Generator::Generator(Context& ctx, Model& model)
       logits_(static_cast<size_t>(model.config().vocab_size)) {}
 
 void Generator::check(const Prompt& prompt, const GenerationOptions& options) const {
-  options.sampling.check("generation");
+  options.sampling.check("generation", model_.config().vocab_size);
   if (options.max_tokens < 1) {
     throw InputError(
         {.what = "bad value of 'max_tokens'", .got = fmt::format("{}", options.max_tokens), .expected = "at least 1"});
@@ -84,11 +84,13 @@ FinishReason Generator::write(State& state, const Prompt& prompt, const Generati
   while (true) {
     tape_.reset();
     model_.decode(tape_, state, history.back(), logits_);
-    if (options.log_probabilities) model_logits_ = logits_;
-    int32_t id = sampler.next(logits_, history);
+    int32_t id = sampler.next(logits_, history, static_cast<size_t>(prompt.tokens()));
     history.push_back(id);
     generation.ids.push_back(id);
-    if (options.log_probabilities) generation.log_probabilities.push_back(log_probability(model_logits_, id));
+    if (options.sampling.log_probabilities) generation.log_probabilities.push_back(sampler.log_probability());
+    if (options.sampling.top_log_probabilities > 0) {
+      generation.top_log_probabilities.emplace_back(sampler.top().begin(), sampler.top().end());
+    }
     Next next = on_token ? on_token(id) : Next::go_on;
     if (std::find(options.eos.begin(), options.eos.end(), id) != options.eos.end()) return FinishReason::eos;
     if (next != Next::go_on) return next == Next::stop ? FinishReason::stop : FinishReason::cancelled;

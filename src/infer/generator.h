@@ -39,13 +39,13 @@ std::string_view finish_reason_name(FinishReason reason);
 struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_tokens = 128;
-  std::vector<int32_t> eos;        // any of them ends the text
-  bool log_probabilities = false;  // also of each token chosen, under the model's own distribution
+  std::vector<int32_t> eos;  // any of them ends the text
 };
 
 struct Generation {
-  std::vector<int32_t> ids;  // new ones
-  std::vector<double> log_probabilities;
+  std::vector<int32_t> ids;                                             // new ones
+  std::vector<double> log_probabilities;                                // one per id, when asked for
+  std::vector<std::vector<TokenLogProbability>> top_log_probabilities;  // likewise
   FinishReason finish_reason = FinishReason::length;
   int64_t prompt_tokens = 0;
   double prefill_seconds = 0;
@@ -75,7 +75,6 @@ class Generator {
   Model& model_;
   Tape tape_;
   std::vector<float> logits_;
-  std::vector<float> model_logits_;  // before the sampler changed them
 };
 
 }  // namespace tandem

@@ -15,7 +15,7 @@ class Generate : public testing::TestWithParam<NamedConfig> {};
 GenerationOptions greedy(int64_t max_tokens) {
   GenerationOptions options;
   options.max_tokens = max_tokens;
-  options.log_probabilities = true;
+  options.sampling.log_probabilities = true;
   return options;
 }
 

@@ -98,14 +98,80 @@ TEST(Sampler, MinPComparesWithTheBest) {
   EXPECT_EQ(histogram(options, log_of({0.1, 0.5, 0.15, 0.25}), 50), (std::map<int32_t, int>{{1, 50}}));
 }
 
+// The smallest bias of token 1 that makes it win against token 0 lies between the two: what the chain did to both.
+void expect_lead(SamplingOptions options, std::vector<float> logits, const std::vector<int32_t>& history, double lead,
+                 size_t prompt_tokens = 0) {
+  for (double step : {-0.01, 0.01}) {
+    options.logit_bias = {{1, lead + step}};
+    EXPECT_EQ(Sampler(options).next(logits, history, prompt_tokens), step > 0 ? 1 : 0) << lead + step;
+  }
+}
+
 TEST(Sampler, RepetitionPenaltyActsOncePerIdAndTowardsTheImprobable) {
+  SamplingOptions options{.repetition_penalty = 2};
+  expect_lead(options, {4, 0}, {0, 0, 0}, 2);
+  expect_lead(options, {-4, -9}, {0}, 1);
+  expect_lead(options, {-4, -9}, {0, 1, 1}, 10);
+  expect_lead(options, {4, 3}, {}, 1);
+  expect_lead(options, {4, 0}, {0}, 2, /*prompt_tokens=*/1);  // of the prompt, too
+}
+
+TEST(Sampler, PresenceAndFrequencyCountWhatWasWritten) {
+  expect_lead({.presence_penalty = 1.5}, {4, 0}, {0, 0, 0}, 2.5);
+  expect_lead({.frequency_penalty = 0.5}, {4, 0}, {0, 0, 0}, 2.5);
+  expect_lead({.presence_penalty = 1, .frequency_penalty = 0.5}, {4, 0}, {0, 1, 0}, 4 - 2 + 1.5);
+  expect_lead({.presence_penalty = 1, .frequency_penalty = 0.5}, {4, 0}, {0, 1, 0}, 4 - 1.5, /*prompt_tokens=*/2);
+  expect_lead({.presence_penalty = -1}, {4, 0}, {0}, 5);
+  // Repetition first: 4 / 2 - 1.
+  expect_lead({.repetition_penalty = 2, .presence_penalty = 1}, {4, 0}, {0}, 1);
+}
+
+TEST(Sampler, LogitBiasAddsUp) {
+  std::vector<float> logits{1, 2, 3};
+  EXPECT_EQ(Sampler({.logit_bias = {{0, 2.5}}}).next(logits, {}), 0);
+  EXPECT_EQ(Sampler({.logit_bias = {{2, -0.75}}}).next(logits, {}), 2);
+  EXPECT_EQ(Sampler({.logit_bias = {{2, -0.75}, {2, -0.75}}}).next(logits, {}), 1);
+}
+
+TEST(Sampler, OnlyAllowedTokensAreDrawnAndNeverBannedOnes) {
+  std::vector<float> logits(200, 0.0f);
+  logits[7] = 5;
+  EXPECT_EQ(Sampler({.banned = {7}}).next(logits, {}), 0);
+  EXPECT_EQ(Sampler({.allowed = {150, 130}}).next(logits, {}), 130);
+  // No bias makes a token possible again.
+  EXPECT_EQ(Sampler({.banned = {7}, .logit_bias = {{7, 100}}}).next(logits, {}), 0);
+  SamplingOptions options{.allowed = {7, 66, 199}, .banned = {66}, .temperature = 100};
+  std::map<int32_t, int> counts = histogram(options, logits, 200);
+  EXPECT_EQ(counts.size(), 2u);
+  EXPECT_TRUE(counts.contains(7) && counts.contains(199));
+  // The model excludes what the options ask for.
+  logits[3] = -kInf;
+  EXPECT_THROW(Sampler({.allowed = {3}}).next(logits, {}), InputError);
+}
+
+TEST(Sampler, TypicalKeepsWhatIsNearestToTheEntropy) {
+  // Entropy 1.0297; distances of the surprise: 0.3365 (0.5), 0.1742 (0.3), 0.8674 (0.15), 1.9660 (0.05).
   SamplingOptions options;
-  options.repetition_penalty = 2;
-  Sampler sampler(options);
-  std::vector<float> logits{4, 3, -1, -4};
-  std::vector<int32_t> history{0, 0, 0, 2};
-  EXPECT_EQ(sampler.next(logits, history), 1);
-  EXPECT_EQ(logits, (std::vector<float>{2, 3, -2, -4}));
+  options.temperature = 1;
+  std::vector<float> logits = log_of({0.5, 0.3, 0.15, 0.05});
+  auto kept = [&](double typical) {
+    options.typical = typical;
+    std::vector<int32_t> ids;
+    for (auto [id, count] : histogram(options, logits, 2000)) ids.push_back(id);
+    return ids;
+  };
+  EXPECT_EQ(kept(0.2), (std::vector<int32_t>{1}));
+  EXPECT_EQ(kept(0.5), (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(kept(0.9), (std::vector<int32_t>{0, 1, 2}));
+  EXPECT_EQ(kept(0.97), (std::vector<int32_t>{0, 1, 2, 3}));
+}
+
+TEST(Sampler, ACopyContinuesAsTheOriginalWould) {
+  std::vector<float> logits(50, 0.0f);
+  Sampler one({.temperature = 1, .seed = 3});
+  one.next(logits, {});
+  Sampler other = one;
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(one.next(logits, {}), other.next(logits, {}));
 }
 
 TEST(Sampler, SameSeedSameTokensOtherSeedOthers) {
@@ -141,12 +207,38 @@ TEST(Sampler, LogitsThatAreNotFiniteAreRefused) {
 }
 
 TEST(Sampler, OptionsOutOfRangeAreRefused) {
-  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   std::vector<SamplingOptions> bad{
-      {.temperature = -1}, {.temperature = nan}, {.top_k = -1}, {.top_p = 0},
-      {.top_p = 1.1},      {.min_p = -0.1},      {.min_p = 2},  {.repetition_penalty = 0},
+      {.repetition_penalty = 0},
+      {.presence_penalty = nan},
+      {.frequency_penalty = inf},
+      {.logit_bias = {{0, inf}}},
+      {.temperature = -1},
+      {.temperature = nan},
+      {.top_k = -1},
+      {.top_p = 0},
+      {.top_p = 1.1},
+      {.min_p = -0.1},
+      {.min_p = 2},
+      {.typical = 0},
+      {.typical = 1.5},
+      {.top_log_probabilities = -1},
   };
   for (const SamplingOptions& options : bad) EXPECT_THROW(Sampler{options}, InputError);
+}
+
+TEST(Sampler, IdsOutsideTheVocabularyAreRefused) {
+  std::vector<SamplingOptions> bad{
+      {.allowed = {3}}, {.banned = {-1}}, {.logit_bias = {{3, 1}}}, {.allowed = {1, 2}, .banned = {1, 2}}};
+  for (const SamplingOptions& options : bad) {
+    EXPECT_THROW(options.check("test", 3), InputError);
+    Sampler sampler(options);
+    std::vector<float> logits{1, 2, 3};
+    EXPECT_THROW(sampler.next(logits, {}), InputError);
+  }
+  Sampler sampler({.repetition_penalty = 2});
+  std::vector<float> logits{1, 2, 3};
+  EXPECT_THROW(sampler.next(logits, std::vector<int32_t>{3}), InputError);
 }
 
 TEST(LogProbability, IsTheLogOfTheSoftmax) {
