@@ -1,5 +1,7 @@
 #include "arch/decoder.h"
 
+#include <algorithm>
+
 #include "arch/plans.h"
 #include "arch/shared.h"
 #include "arch/sides.h"
@@ -9,19 +11,38 @@
 namespace tandem {
 namespace {
 
+class DecoderCaches final : public Caches {
+ public:
+  DecoderCaches(const CacheOptions& options, std::vector<PagePool::Column> columns)
+      : Caches(options), layers(budget_, std::move(columns), options.tokens) {}
+  PagePool layers;
+};
+
 class DecoderState final : public State {
  public:
-  std::deque<KeyValueCache> layers;
-  std::vector<int32_t> ids;        // of the call in progress
-  std::vector<int32_t> positions;  // of the call in progress
+  explicit DecoderState(DecoderCaches& caches) : layers(caches.layers) {}
+  PagedRows layers;
+  int64_t block = 0;  // tokens written since the last reading
 
-  int64_t length() const override { return layers.front().length(); }
-  int64_t bytes() const override {
-    int64_t total = 0;
-    for (const KeyValueCache& cache : layers) total += cache.bytes();
-    return total;
+  int64_t length() const override { return layers.length(); }
+  int64_t written() const override { return block; }
+  StateBytes token_bytes() const override { return {layers.bytes(), layers.bytes()}; }
+  StateBytes page_bytes() const override { return {layers.page_bytes(), layers.page_bytes()}; }
+  std::unique_ptr<State> fork() const override { return std::make_unique<DecoderState>(*this); }
+  void unwrite(int64_t count) override {
+    layers.trim(layers.length() - std::min(count, block));
+    block -= std::min(count, block);
   }
+  // What was written is kept in the same place as what was read.
+  std::vector<int32_t> unread_block() const override { return {}; }
+  void close_block() override { block = 0; }
+  int64_t end_of_read(int64_t count) const override { return length() + count; }
+  int64_t end_of_write(int64_t count) const override { return length() + count; }
+  bool reserve_read(int64_t count) override { return layers.reserve(count); }
+  bool reserve_write(int64_t count) override { return layers.reserve(count); }
 };
+
+DecoderState& state_of(const Piece& piece) { return static_cast<DecoderState&>(*piece.state); }
 
 }  // namespace
 
@@ -66,32 +87,48 @@ Var Decoder::hidden(Tape& tape, const Batch& batch) {
   return x;
 }
 
-std::unique_ptr<State> Decoder::new_state(int64_t capacity) const {
-  auto state = std::make_unique<DecoderState>();
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    state->layers.emplace_back(parameters().precision().activation, capacity, config().kv_heads(),
-                               config().head_size());
-  }
-  return state;
+std::unique_ptr<Caches> Decoder::new_caches(const CacheOptions& options) const {
+  DType type = parameters().precision().activation;
+  return std::make_unique<DecoderCaches>(
+      options, key_value_columns(type, config().layers(), config().kv_heads(), config().head_size()));
 }
 
-Var Decoder::extend(Tape& tape, State& state_base, std::span<const int32_t> ids) {
-  auto& state = static_cast<DecoderState&>(state_base);
-  state.ids.assign(ids.begin(), ids.end());
-  consecutive_positions(state.positions, state.length(), ids.size());
-  nn::plan_cached(plan_, static_cast<int64_t>(ids.size()), state.length() + static_cast<int64_t>(ids.size()));
-  nn::Pass pass{state.positions, &rotary_.table(), &plan_};
-  Var x = ops::embedding(tape, embedding_.table(), state.ids);
-  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i].forward(tape, x, pass, &state.layers[i]);
+std::unique_ptr<State> Decoder::new_state(Caches& caches) const {
+  return std::make_unique<DecoderState>(static_cast<DecoderCaches&>(caches));
+}
+
+Var Decoder::extend(Tape& tape, const PagePool& pool) {
+  nn::Pass pass{pass_.positions, &rotary_.table(), &plan_};
+  Var x = ops::embedding(tape, embedding_.table(), pass_.ids);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    nn::CacheColumns cache = pass_.layer(pool, i);
+    x = layers_[i].forward(tape, x, pass, &cache);
+  }
   return x;
 }
 
-void Decoder::prefill(Tape& tape, State& state, std::span<const int32_t> ids) {
-  if (!ids.empty()) extend(tape, state, ids);
+void Decoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
+  pass_.clear();
+  plan_.clear(1);
+  for (const Piece& piece : pieces) {
+    DecoderState& state = state_of(piece);
+    pass_.add(piece.ids, state.length());
+    if (!piece.ids.empty()) pass_.read_causal(plan_, state.layers, static_cast<int64_t>(piece.ids.size()));
+  }
+  if (pass_.size() > 0) extend(tape, state_of(pieces.front()).layers.pool());
 }
 
-void Decoder::decode(Tape& tape, State& state, int32_t id, std::span<float> logits) {
-  Var x = extend(tape, state, {&id, 1});
+void Decoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
+  pass_.clear();
+  plan_.clear(1);
+  for (const Piece& piece : pieces) {
+    DecoderState& state = state_of(piece);
+    auto count = static_cast<int64_t>(piece.ids.size());
+    pass_.add(piece.ids, state.length());
+    pass_.write_causal(plan_, 0, state.layers, count);
+    state.block += count;
+  }
+  Var x = extend(tape, state_of(pieces.front()).layers.pool());
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
   logits_of(tape, x, logits);
 }

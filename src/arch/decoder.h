@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "arch/model.h"
+#include "arch/paged_pass.h"
 #include "nn/layers.h"
 
 namespace tandem {
@@ -13,25 +14,28 @@ class Decoder final : public Model {
   explicit Decoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
 
   void prepare(Batch& batch, Rng& rng) const override;
-  std::unique_ptr<State> new_state(int64_t capacity) const override;
-  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
-  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;
+  std::unique_ptr<Caches> new_caches(const CacheOptions& options) const override;
+  std::unique_ptr<State> new_state(Caches& caches) const override;
+  using Model::new_state;
   Costs costs() const override;
 
  protected:
   Var hidden(Tape& tape, const Batch& batch) override;
   const Parameter& output_table() const override { return embedding_; }
+  void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
+  void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
 
  private:
-  // Runs all layers over tokens at the end of the caches; returns the residual stream.
-  Var extend(Tape& tape, State& state, std::span<const int32_t> ids);
+  // Runs all layers over the tokens of pass_; returns the residual stream.
+  Var extend(Tape& tape, const PagePool& pool);
 
   Parameter& embedding_;  // [V, dim], also the output projection
   std::deque<nn::SelfAttentionLayer> layers_;
   Parameter& output_norm_weight_;
   Parameter& output_norm_bias_;
   nn::Rotary rotary_;
-  SpanPlan plan_;  // of the pass in progress
+  SpanPlan plan_;   // of the pass in progress
+  PagedPass pass_;  // the same, of sequences
 };
 
 }  // namespace tandem

@@ -70,7 +70,8 @@ Var JointAttentionLayer::attend(Tape& tape, const ops::Heads& q, const ops::KeyV
 }
 
 Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass,
-                                 KeyValueCache* own_cache, const std::function<void(const char*, Var)>& seen) const {
+                                 const nn::CacheColumns* own_cache,
+                                 const std::function<void(const char*, Var)>& seen) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   Var q = ops::linear(tape, normed, q_.weight(), /*shared_grad=*/gate_bias_ != nullptr);
   Var kv = ops::linear(tape, normed, own_kv_.weight());
@@ -78,10 +79,7 @@ Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& me
   ops::KeyValueHeads own = memory_heads(kv);  // the same layout: keys, then values
   ops::rope_in_place(tape, q, queries.columns, pass.positions, *pass.rope);
   ops::rope_in_place(tape, kv, own.k.columns, pass.positions, *pass.rope);
-  if (own_cache) {
-    own_cache->append(own.k.value(), own.v.value());
-    own = nn::cached_heads(tape, *own_cache);
-  }
+  if (own_cache) own = nn::extend_cache(tape, *own_cache, own);
   Var attended = attend(tape, queries, own, memory, *pass.plans, seen);
   return mlp_.forward(tape, ops::linear_residual(tape, x, attended, out_.weight()));
 }
@@ -95,36 +93,77 @@ void plan_blocks(JointAttentionLayer::Plans& plans, std::span<const WriterBlock>
 
 namespace {
 
-// One token at the end of `own` keys, with the whole memory in sight.
-void plan_decode(JointAttentionLayer::Plans& plans, int64_t own, int64_t memory) {
-  plans.joint.clear(2);
-  plans.joint.add_run(0, 1);
-  plans.joint.add_span({.source = 0, .begin = 0, .end = own});
-  plans.joint.add_span({.source = 1, .begin = 0, .end = memory});
-  plans.own_only.clear(1);
-  plans.own_only.add_run(0, 1);
-  plans.own_only.add_span({.source = 0, .begin = 0, .end = own});
-  plans.memory_only.clear(1);
-  plans.memory_only.add_run(0, 1);
-  plans.memory_only.add_span({.source = 0, .begin = 0, .end = memory});
-}
+class DoubleDecoderCaches final : public Caches {
+ public:
+  DoubleDecoderCaches(const CacheOptions& options, const std::vector<PagePool::Column>& memory_columns,
+                      const std::vector<PagePool::Column>& own_columns,
+                      const std::vector<PagePool::Column>& encoder_columns)
+      : Caches(options),
+        memory(budget_, memory_columns, options.tokens),
+        own(budget_, own_columns, options.tokens),
+        encoder(budget_, encoder_columns, options.tokens) {}
+  PagePool memory;   // per projection: keys and values of the encoder's output
+  PagePool own;      // per decoder layer: of the block being written
+  PagePool encoder;  // per encoder layer: its own keys and values
+};
 
 class DoubleDecoderState final : public State {
  public:
-  std::deque<KeyValueCache> memory;  // per projection: keys and values of the encoder's output
-  std::deque<KeyValueCache> own;     // per decoder layer: of the block being written
-  int64_t next_position = 0;
-  std::vector<int32_t> ids;        // of the call in progress
-  std::vector<int32_t> positions;  // of the call in progress
+  explicit DoubleDecoderState(DoubleDecoderCaches& caches)
+      : memory(caches.memory), own(caches.own), encoder(caches.encoder), policy(caches.options().encoder) {}
+  PagedRows memory;
+  PagedRows own;
+  PagedRows encoder;  // empty once it was dropped
+  EncoderState policy;
+  std::vector<int32_t> read_ids;
+  std::vector<int32_t> own_ids;
+  int64_t block_begin = 0;  // position of the block's first token
 
-  int64_t length() const override { return next_position; }
-  int64_t bytes() const override {
-    int64_t total = 0;
-    for (const KeyValueCache& cache : memory) total += cache.bytes();
-    for (const KeyValueCache& cache : own) total += cache.bytes();
-    return total;
+  int64_t length() const override { return std::max(memory.length(), block_begin + own.length()); }
+  int64_t written() const override { return own.length(); }
+  StateBytes token_bytes() const override {
+    int64_t live = memory.bytes() + own.bytes();
+    return {live, live + encoder.bytes()};
+  }
+  StateBytes page_bytes() const override {
+    int64_t live = memory.page_bytes() + own.page_bytes();
+    return {live, live + encoder.page_bytes()};
+  }
+  std::unique_ptr<State> fork() const override { return std::make_unique<DoubleDecoderState>(*this); }
+  void unwrite(int64_t count) override {
+    own.trim(own.length() - count);
+    own_ids.resize(static_cast<size_t>(own.length()));
+  }
+  // A block that opens a text stands where its first token was read already.
+  std::vector<int32_t> unread_block() const override {
+    int64_t known = std::min(memory.length() - block_begin, own.length());
+    return {own_ids.begin() + known, own_ids.end()};
+  }
+  void close_block() override {
+    own.trim(0);
+    own_ids.clear();
+    block_begin = memory.length();
+  }
+  void settle() override {
+    if (policy == EncoderState::recompute) encoder.trim(0);
+  }
+  int64_t end_of_read(int64_t count) const override { return memory.length() + count; }
+  int64_t end_of_write(int64_t count) const override { return block_begin + own.length() + count; }
+  int64_t dropped() const { return memory.length() - encoder.length(); }  // tokens without encoder state
+  bool reserve_read(int64_t count) override {
+    if (count == 0) return true;
+    if (!memory.reserve(count)) return false;
+    if (encoder.reserve(dropped() + count)) return true;
+    memory.trim(memory.length());
+    return false;
+  }
+  bool reserve_write(int64_t count) override {
+    // Nothing was read before: the first token will be.
+    return own.reserve(count) && (memory.length() > 0 || reserve_read(1));
   }
 };
+
+DoubleDecoderState& state_of(const Piece& piece) { return static_cast<DoubleDecoderState&>(*piece.state); }
 
 }  // namespace
 
@@ -183,13 +222,15 @@ std::vector<Var> DoubleDecoder::project(Tape& tape, Var memory, std::span<const 
   return projected;
 }
 
-Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions) {
+Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
+                          const PagePool* cache) {
   nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.embed", x);
   seen("hidden.enc_embed", x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
-    x = encoder_[i].forward(tape, x, pass, nullptr);
+    nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
+    x = encoder_[i].forward(tape, x, pass, cache ? &columns : nullptr);
     seen(fmt::format("hidden.enc.{}", i), x);
   }
   x = ops::layernorm(tape, x, encoder_norm_weight_.weight(), encoder_norm_bias_.weight(), config().output_norm_eps);
@@ -203,7 +244,7 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
   plan_causal(encoder_plan_, rows ? batch.texts() : batch.reader.sequences);
   plan_blocks(plans_, rows ? text_blocks(batch) : batch.writer.blocks, config().logit_biases);
   std::span<const int32_t> read_positions = rows ? batch.positions : batch.reader.positions;
-  Var memory = encode(tape, rows ? batch.ids : batch.reader.ids, read_positions);
+  Var memory = encode(tape, rows ? batch.ids : batch.reader.ids, read_positions, nullptr);
   std::vector<Var> projected = project(tape, memory, read_positions);
   JointAttentionLayer::Pass pass{rows ? batch.positions : batch.writer.positions, &rotary_.table(), &plans_};
   Var x = ops::embedding(tape, embedding_.table(), rows ? batch.ids : batch.writer.ids);
@@ -219,54 +260,99 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
   return x;
 }
 
-std::unique_ptr<State> DoubleDecoder::new_state(int64_t capacity) const {
-  auto state = std::make_unique<DoubleDecoderState>();
-  for (size_t i = 0; i < decoder_.size(); ++i) {
-    DType type = parameters().precision().activation;
-    if (i < memory_count()) {
-      state->memory.emplace_back(type, capacity, config().kv_heads(), config().head_size());
-    }
-    state->own.emplace_back(type, capacity, config().kv_heads(), config().head_size());
-  }
-  return state;
+std::unique_ptr<Caches> DoubleDecoder::new_caches(const CacheOptions& options) const {
+  auto columns = [&](size_t layers) {
+    return key_value_columns(parameters().precision().activation, static_cast<int64_t>(layers), config().kv_heads(),
+                             config().head_size());
+  };
+  return std::make_unique<DoubleDecoderCaches>(options, columns(memory_count()), columns(decoder_.size()),
+                                               columns(encoder_.size()));
 }
 
-void DoubleDecoder::prefill(Tape& tape, State& state_base, std::span<const int32_t> ids) {
-  auto& state = static_cast<DoubleDecoderState&>(state_base);
-  if (state.memory.front().length() > 0) throw LogicError({.what = "prefill: the sequence was begun already"});
-  if (ids.empty()) return;
-  state.ids.assign(ids.begin(), ids.end());
-  consecutive_positions(state.positions, 0, ids.size());
-  TokenRange sequence{0, static_cast<int64_t>(ids.size())};
-  plan_causal(encoder_plan_, {&sequence, 1});
-  Var memory = encode(tape, state.ids, state.positions);
-  std::vector<Var> projected = project(tape, memory, state.positions);
+std::unique_ptr<State> DoubleDecoder::new_state(Caches& caches) const {
+  return std::make_unique<DoubleDecoderState>(static_cast<DoubleDecoderCaches&>(caches));
+}
+
+void DoubleDecoder::encode_pieces(Tape& tape, std::span<const Piece> pieces) {
+  pass_.clear();
+  encoder_plan_.clear(1);
+  memory_slots_.clear();
+  for (const Piece& piece : pieces) {
+    DoubleDecoderState& state = state_of(piece);
+    auto count = static_cast<int64_t>(piece.ids.size());
+    pass_.add(piece.ids, state.memory.length());
+    if (count > 0) pass_.read_causal(encoder_plan_, state.encoder, count);
+    state.memory.append(count, memory_slots_);
+    state.read_ids.insert(state.read_ids.end(), piece.ids.begin(), piece.ids.end());
+    state.block_begin = state.memory.length();
+  }
+  if (pass_.size() == 0) return;
+  const DoubleDecoderState& first = state_of(pieces.front());
+  Var memory = encode(tape, pass_.ids, pass_.positions, &first.encoder.pool());
+  std::vector<Var> projected = project(tape, memory, pass_.positions);
   for (size_t i = 0; i < memory_count(); ++i) {
-    ops::KeyValueHeads heads = decoder_[i].memory_heads(projected[i]);
-    state.memory[i].append(heads.k.value(), heads.v.value());
+    keep_heads(tape, first.memory.pool(), i, memory_slots_, decoder_[i].memory_heads(projected[i]));
   }
-  state.next_position = static_cast<int64_t>(ids.size());
 }
 
-void DoubleDecoder::decode(Tape& tape, State& state_base, int32_t id, std::span<float> logits) {
-  auto& state = static_cast<DoubleDecoderState&>(state_base);
-  if (state.memory.front().length() == 0) {
-    // Nothing was read before: as in training, the encoder's output of the first token is there to be seen by block 0.
-    prefill(tape, state, {&id, 1});
-    state.next_position = 0;
+void DoubleDecoder::restore_encoder(Tape& tape, std::span<const Piece> pieces) {
+  pass_.clear();
+  encoder_plan_.clear(1);
+  for (const Piece& piece : pieces) {
+    DoubleDecoderState& state = state_of(piece);
+    int64_t count = piece.ids.empty() ? 0 : state.dropped();
+    if (count == 0) continue;
+    int64_t first = state.encoder.length();
+    pass_.add(std::span<const int32_t>(state.read_ids).subspan(static_cast<size_t>(first)), first);
+    pass_.read_causal(encoder_plan_, state.encoder, count);
   }
-  state.ids.assign(1, id);
-  consecutive_positions(state.positions, state.next_position, 1);
-  plan_decode(plans_, state.own.front().length() + 1, state.memory.front().length());
-  JointAttentionLayer::Pass pass{state.positions, &rotary_.table(), &plans_};
-  Var x = ops::embedding(tape, embedding_.table(), state.ids);
+  if (pass_.size() > 0) encode(tape, pass_.ids, pass_.positions, &state_of(pieces.front()).encoder.pool());
+}
+
+void DoubleDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
+  restore_encoder(tape, pieces);
+  encode_pieces(tape, pieces);
+}
+
+void DoubleDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
+  // Where nothing was read before: as in training, the encoder's output of the first token is there to be seen by
+  // block 0.
+  std::vector<Piece> unread;
+  for (const Piece& piece : pieces) {
+    if (state_of(piece).memory.length() == 0) unread.push_back({piece.state, piece.ids.first(1)});
+  }
+  if (!unread.empty()) encode_pieces(tape, unread);
+  for (const Piece& piece : unread) state_of(piece).block_begin = 0;
+
+  pass_.clear();
+  plans_.joint.clear(2);
+  plans_.own_only.clear(1);
+  plans_.memory_only.clear(1);
+  plans_.memory_only.order = QueryOrder::by_query;
+  for (const Piece& piece : pieces) {
+    DoubleDecoderState& state = state_of(piece);
+    auto count = static_cast<int64_t>(piece.ids.size());
+    int64_t first = pass_.add(piece.ids, state.block_begin + state.own.length());
+    pass_.write_causal(plans_.joint, 0, state.own, count);
+    add_paged_spans(plans_.joint, 1, state.memory, first, 0);
+    state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
+    if (!config().logit_biases) continue;
+    plans_.own_only.add_run(first, first + count);
+    plans_.own_only.order = QueryOrder::by_query;
+    add_paged_spans(plans_.own_only, 0, state.own, first, count);
+    plans_.memory_only.add_run(first, first + count);
+    add_paged_spans(plans_.memory_only, 0, state.memory, first, 0);
+  }
+  const DoubleDecoderState& first = state_of(pieces.front());
+  JointAttentionLayer::Pass pass{pass_.positions, &rotary_.table(), &plans_};
+  Var x = ops::embedding(tape, embedding_.table(), pass_.ids);
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    ops::KeyValueHeads memory = nn::cached_heads(tape, state.memory[memory_kv_ ? 0 : i]);
-    x = decoder_[i].forward(tape, x, memory, pass, &state.own[i], {});
+    ops::KeyValueHeads memory = layer_heads(tape, first.memory.pool(), memory_kv_ ? 0 : i);
+    nn::CacheColumns own_columns = pass_.layer(first.own.pool(), i);
+    x = decoder_[i].forward(tape, x, memory, pass, &own_columns, {});
   }
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
   logits_of(tape, x, logits);
-  ++state.next_position;
 }
 
 Costs DoubleDecoder::costs() const {

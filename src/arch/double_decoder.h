@@ -6,6 +6,7 @@
 
 #include "arch/boundaries.h"
 #include "arch/model.h"
+#include "arch/paged_pass.h"
 #include "nn/layers.h"
 #include "ops/lse_gate.h"
 
@@ -35,9 +36,9 @@ class JointAttentionLayer {
   Var project_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const ops::RopeTable& rope) const;
   ops::KeyValueHeads memory_heads(Var projected) const;
 
-  // x [T, dim]; memory: keys and values from project_memory(), perhaps from a cache. With a cache of own states the new
-  // ones are appended and source 0 is the whole cache.
-  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass, KeyValueCache* own,
+  // x [T, dim]; memory: keys and values from project_memory(), perhaps from a cache. With a cache of own states source
+  // 0 is what nn::extend_cache() returns.
+  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass, const nn::CacheColumns* own,
               const std::function<void(const char*, Var)>& seen) const;
 
  private:
@@ -60,14 +61,16 @@ class DoubleDecoder final : public Model {
   DoubleDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
 
   void prepare(Batch& batch, Rng& rng) const override;
-  std::unique_ptr<State> new_state(int64_t capacity) const override;
-  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
-  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;
+  std::unique_ptr<Caches> new_caches(const CacheOptions& options) const override;
+  std::unique_ptr<State> new_state(Caches& caches) const override;
+  using Model::new_state;
   Costs costs() const override;
 
  protected:
   Var hidden(Tape& tape, const Batch& batch) override;
   const Parameter& output_table() const override { return embedding_; }
+  void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
+  void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
 
  private:
   // Keys and values of the encoder's output for each decoder layer. With one projection for all layers there is one
@@ -75,8 +78,13 @@ class DoubleDecoder final : public Model {
   std::vector<Var> project(Tape& tape, Var memory, std::span<const int32_t> positions) const;
   // Number of different projections: of caches of memory.
   size_t memory_count() const { return memory_kv_ ? 1 : decoder_.size(); }
-  // The encoder's output after its norm, [T, dim]; encoder_plan_ says what a token sees.
-  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions);
+  // The encoder's output after its norm, [T, dim]; encoder_plan_ says what a token sees. With `cache` pass_ says where
+  // its keys and values go.
+  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions, const PagePool* cache);
+  // The encoder over the tokens that sequences read, its output projected and kept.
+  void encode_pieces(Tape& tape, std::span<const Piece> pieces);
+  // Keys and values of sequences whose encoder state was dropped, anew.
+  void restore_encoder(Tape& tape, std::span<const Piece> pieces);
 
   BoundaryRule boundary_rule_;
   Parameter& embedding_;  // [V, dim]: both inputs and the output projection
@@ -88,8 +96,10 @@ class DoubleDecoder final : public Model {
   Parameter& output_norm_weight_;
   Parameter& output_norm_bias_;
   nn::Rotary rotary_;
-  SpanPlan encoder_plan_;             // of the pass in progress
-  JointAttentionLayer::Plans plans_;  // of the pass in progress
+  SpanPlan encoder_plan_;              // of the pass in progress
+  JointAttentionLayer::Plans plans_;   // of the pass in progress
+  PagedPass pass_;                     // the same, of sequences
+  std::vector<int32_t> memory_slots_;  // where what it reads is kept
 };
 
 // What the tokens of blocks see: in source 0 their block up to themselves, in source 1 what the block reads. The halves

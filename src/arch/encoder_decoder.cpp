@@ -42,24 +42,60 @@ Var CrossAttention::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory,
 
 namespace {
 
+class EncoderDecoderCaches final : public Caches {
+ public:
+  EncoderDecoderCaches(const CacheOptions& options, const std::vector<PagePool::Column>& columns)
+      : Caches(options), memory(budget_, columns, options.tokens), own(budget_, columns, options.tokens) {}
+  PagePool memory;  // per decoder layer: keys and values of the encoder's output
+  PagePool own;     // per decoder layer: of BOS and the tokens behind it
+};
+
 class EncoderDecoderState final : public State {
  public:
-  std::deque<KeyValueCache> memory;  // per decoder layer: keys and values of the encoder's output
-  std::deque<KeyValueCache> own;     // per decoder layer: of BOS and the tokens behind it
-  int64_t first_position = 0;        // of BOS
-  std::vector<int32_t> ids;          // of the call in progress
-  std::vector<int32_t> positions;    // of the call in progress
+  EncoderDecoderState(EncoderDecoderCaches& caches, bool count_on)
+      : memory(caches.memory), own(caches.own), counts_on(count_on) {}
+  PagedRows memory;
+  PagedRows own;
+  bool counts_on;  // written tokens have the positions behind the prompt
+  std::vector<int32_t> read_ids;
+  std::vector<int32_t> own_ids;  // without BOS
+  bool opened_the_text = false;  // the first token of own_ids is that of read_ids
 
-  int64_t read() const { return memory.front().length(); }
-  int64_t written() const { return own.front().length(); }
-  int64_t length() const override { return read() + std::max<int64_t>(written() - 1, 0); }
-  int64_t bytes() const override {
-    int64_t total = 0;
-    for (const KeyValueCache& cache : memory) total += cache.bytes();
-    for (const KeyValueCache& cache : own) total += cache.bytes();
-    return total;
+  int64_t first_position() const { return counts_on && !opened_the_text ? memory.length() : 0; }
+  int64_t written() const override { return static_cast<int64_t>(own_ids.size()); }
+  int64_t length() const override { return memory.length() + written() - (opened_the_text ? 1 : 0); }
+  StateBytes token_bytes() const override { return {memory.bytes() + own.bytes(), memory.bytes() + own.bytes()}; }
+  StateBytes page_bytes() const override {
+    int64_t bytes = memory.page_bytes() + own.page_bytes();
+    return {bytes, bytes};
+  }
+  std::unique_ptr<State> fork() const override { return std::make_unique<EncoderDecoderState>(*this); }
+  void unwrite(int64_t count) override {
+    own_ids.resize(own_ids.size() - static_cast<size_t>(count));
+    // BOS comes again with the next first token.
+    own.trim(own_ids.empty() ? 0 : own.length() - count);
+  }
+  std::vector<int32_t> unread_block() const override {
+    return {own_ids.begin() + (opened_the_text && !own_ids.empty() ? 1 : 0), own_ids.end()};
+  }
+  void close_block() override {
+    own.trim(0);
+    own_ids.clear();
+    opened_the_text = false;
+  }
+  int64_t end_of_read(int64_t count) const override { return memory.length() + count; }
+  int64_t end_of_write(int64_t count) const override {
+    bool unread = memory.length() == 0;
+    int64_t rows = own.length() > 0 || unread ? own.length() + count : count + 1;
+    return unread ? rows : first_position() + rows;
+  }
+  bool reserve_read(int64_t count) override { return memory.reserve(count); }
+  bool reserve_write(int64_t count) override {
+    return own.reserve(count + 1) && (memory.length() > 0 || memory.reserve(1));
   }
 };
+
+EncoderDecoderState& state_of(const Piece& piece) { return static_cast<EncoderDecoderState&>(*piece.state); }
 
 }  // namespace
 
@@ -98,12 +134,14 @@ void EncoderDecoder::prepare(Batch& batch, Rng& rng) const {
   lay_out_spans(batch, config());
 }
 
-Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions) {
+Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
+                           bool gathered) {
   nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.enc_embed", x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
-    x = encoder_[i].forward(tape, x, pass, nullptr);
+    nn::CacheColumns columns = gathered ? pass_.no_cache() : nn::CacheColumns();
+    x = encoder_[i].forward(tape, x, pass, gathered ? &columns : nullptr);
     seen(fmt::format("hidden.enc.{}", i), x);
   }
   x = ops::layernorm(tape, x, encoder_norm_weight_.weight(), encoder_norm_bias_.weight(), config().output_norm_eps);
@@ -112,12 +150,13 @@ Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<c
 }
 
 Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
-                                  std::span<const ops::KeyValueHeads> memory, std::deque<KeyValueCache>* caches) {
+                                  std::span<const ops::KeyValueHeads> memory, const PagePool* cache) {
   nn::Pass own{positions, &rotary_.table(), &own_plan_}, reads{positions, &rotary_.table(), &memory_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.dec_embed", x);
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    x = decoder_[i].forward(tape, x, memory[i], own, reads, caches ? &(*caches)[i] : nullptr);
+    nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
+    x = decoder_[i].forward(tape, x, memory[i], own, reads, cache ? &columns : nullptr);
     seen(fmt::format("hidden.dec.{}", i), x);
   }
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
@@ -130,7 +169,7 @@ Var EncoderDecoder::hidden(Tape& tape, const Batch& batch) {
   plan_bidirectional(encoder_plan_, batch.reader.sequences);
   plan_own_blocks(own_plan_, batch.writer.blocks);
   plan_reads(memory_plan_, batch.writer.blocks);
-  Var memory = encode(tape, batch.reader.ids, batch.reader.positions);
+  Var memory = encode(tape, batch.reader.ids, batch.reader.positions, false);
   std::vector<ops::KeyValueHeads> projected;
   for (const CrossDecoderLayer& layer : decoder_) {
     projected.push_back(layer.cross.project(tape, memory, batch.reader.positions, rotary_.table()));
@@ -138,55 +177,76 @@ Var EncoderDecoder::hidden(Tape& tape, const Batch& batch) {
   return decode_layers(tape, batch.writer.ids, batch.writer.positions, projected, nullptr);
 }
 
-std::unique_ptr<State> EncoderDecoder::new_state(int64_t capacity) const {
-  auto state = std::make_unique<EncoderDecoderState>();
-  for (size_t i = 0; i < decoder_.size(); ++i) {
-    DType type = parameters().precision().activation;
-    state->memory.emplace_back(type, capacity, config().kv_heads(), config().head_size());
-    // What is read is at least one token, so that BOS has room.
-    state->own.emplace_back(type, capacity, config().kv_heads(), config().head_size());
-  }
-  return state;
+std::unique_ptr<Caches> EncoderDecoder::new_caches(const CacheOptions& options) const {
+  return std::make_unique<EncoderDecoderCaches>(
+      options, key_value_columns(parameters().precision().activation, config().n_decoder_layers, config().kv_heads(),
+                                 config().head_size()));
 }
 
-void EncoderDecoder::prefill(Tape& tape, State& state_base, std::span<const int32_t> ids) {
-  auto& state = static_cast<EncoderDecoderState&>(state_base);
-  if (state.read() > 0) throw LogicError({.what = "prefill: the sequence was begun already"});
-  if (ids.empty()) return;
-  state.ids.assign(ids.begin(), ids.end());
-  consecutive_positions(state.positions, 0, ids.size());
-  TokenRange sequence{0, static_cast<int64_t>(ids.size())};
-  plan_bidirectional(encoder_plan_, {&sequence, 1});
-  Var memory = encode(tape, state.ids, state.positions);
-  for (size_t i = 0; i < decoder_.size(); ++i) {
-    ops::KeyValueHeads heads = decoder_[i].cross.project(tape, memory, state.positions, rotary_.table());
-    state.memory[i].append(heads.k.value(), heads.v.value());
-  }
-  if (config().decoder_positions == DecoderPositions::after_prompt) state.first_position = sequence.end;
+std::unique_ptr<State> EncoderDecoder::new_state(Caches& caches) const {
+  return std::make_unique<EncoderDecoderState>(static_cast<EncoderDecoderCaches&>(caches),
+                                               config().decoder_positions == DecoderPositions::after_prompt);
 }
 
-void EncoderDecoder::decode(Tape& tape, State& state_base, int32_t id, std::span<float> logits) {
-  auto& state = static_cast<EncoderDecoderState&>(state_base);
+void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
+  pass_.clear();
+  encoder_plan_.clear(1);
+  memory_slots_.clear();
+  for (const Piece& piece : pieces) {
+    if (piece.ids.empty()) continue;
+    EncoderDecoderState& state = state_of(piece);
+    state.read_ids.insert(state.read_ids.end(), piece.ids.begin(), piece.ids.end());
+    pass_.add(state.read_ids, 0);
+    auto count = static_cast<int64_t>(state.read_ids.size());
+    pass_.read_both_ways(encoder_plan_, count);
+    state.memory.trim(0);
+    state.memory.reserve(count);  // succeeds: the pages for it were there a moment ago
+    state.memory.append(count, memory_slots_);
+  }
+  if (pass_.size() == 0) return;
+  Var memory = encode(tape, pass_.ids, pass_.positions, true);
+  const PagePool& pool = state_of(pieces.front()).memory.pool();
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    keep_heads(tape, pool, i, memory_slots_, decoder_[i].cross.project(tape, memory, pass_.positions, rotary_.table()));
+  }
+}
+
+void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
   check_document_tokens(config());
-  auto bos = static_cast<int32_t>(config().bos_id);
-  if (state.read() == 0) {
-    prefill(tape, state, {&id, 1});
-    state.ids = {bos};
-  } else if (state.written() == 0) {
-    state.ids = {bos, id};
-  } else {
-    state.ids = {id};
+  std::vector<Piece> unread;
+  for (const Piece& piece : pieces) {
+    if (state_of(piece).memory.length() == 0) unread.push_back({piece.state, piece.ids.first(1)});
   }
-  auto count = static_cast<int64_t>(state.ids.size());
-  consecutive_positions(state.positions, state.first_position + state.written(), state.ids.size());
-  nn::plan_cached(own_plan_, count, state.written() + count);
-  WriterBlock block{{0, count}, {0, state.read()}};
-  plan_reads(memory_plan_, {&block, 1});
+  if (!unread.empty()) read_pieces(tape, unread);
+  for (const Piece& piece : unread) state_of(piece).opened_the_text = true;
+
+  pass_.clear();
+  own_plan_.clear(1);
+  memory_plan_.clear(1);
+  memory_plan_.order = QueryOrder::by_query;
+  std::vector<int32_t> row_ids, wanted;  // of one piece, with BOS; rows whose logits are asked for
+  for (const Piece& piece : pieces) {
+    EncoderDecoderState& state = state_of(piece);
+    row_ids.assign(piece.ids.begin(), piece.ids.end());
+    bool begins = state.own.length() == 0, replaced = begins && state.opened_the_text;
+    if (replaced) row_ids.front() = static_cast<int32_t>(config().bos_id);
+    if (begins && !replaced) row_ids.insert(row_ids.begin(), static_cast<int32_t>(config().bos_id));
+    auto count = static_cast<int64_t>(row_ids.size());
+    int64_t first = pass_.add(row_ids, state.first_position() + state.own.length());
+    for (int64_t t = first + (begins && !replaced ? 1 : 0); t < first + count; ++t) {
+      wanted.push_back(static_cast<int32_t>(t));
+    }
+    pass_.write_causal(own_plan_, 0, state.own, count);
+    memory_plan_.add_run(first, first + count);
+    add_paged_spans(memory_plan_, 0, state.memory, first, 0);
+    state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
+  }
+  const EncoderDecoderState& any = state_of(pieces.front());
   std::vector<ops::KeyValueHeads> memory;
-  for (const KeyValueCache& cache : state.memory) memory.push_back(nn::cached_heads(tape, cache));
-  Var x = decode_layers(tape, state.ids, state.positions, memory, &state.own);
-  int32_t last[] = {static_cast<int32_t>(count - 1)};
-  logits_of(tape, count > 1 ? ops::select_rows(tape, x, last) : x, logits);
+  for (size_t i = 0; i < decoder_.size(); ++i) memory.push_back(layer_heads(tape, any.memory.pool(), i));
+  Var x = decode_layers(tape, pass_.ids, pass_.positions, memory, &any.own.pool());
+  bool all = static_cast<int64_t>(wanted.size()) == pass_.size();
+  logits_of(tape, all ? x : ops::select_rows(tape, x, wanted), logits);
 }
 
 Costs EncoderDecoder::costs() const {

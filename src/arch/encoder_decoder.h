@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "arch/model.h"
+#include "arch/paged_pass.h"
 #include "nn/layers.h"
 
 namespace tandem {
@@ -35,7 +36,7 @@ struct CrossDecoderLayer {
 
   // `own`: what the token sees of its own block, `memory_pass` of the encoder's output.
   Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& own, const nn::Pass& memory_pass,
-              KeyValueCache* cache) const {
+              const nn::CacheColumns* cache) const {
     return mlp.forward(tape, cross.forward(tape, self.forward(tape, x, own, cache), memory, memory_pass));
   }
 
@@ -49,23 +50,27 @@ class EncoderDecoder final : public Model {
   EncoderDecoder(const ModelConfig& config, const Precision& precision, ParameterStore::Gradients gradients);
 
   void prepare(Batch& batch, Rng& rng) const override;
-  std::unique_ptr<State> new_state(int64_t capacity) const override;
-  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) override;
-  // The first token that is decoded comes behind BOS, as prefix-LM and conversations have it: of a text that goes on it
-  // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. With
-  // nothing read before, the encoder reads that token and BOS stands alone.
-  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) override;
+  std::unique_ptr<Caches> new_caches(const CacheOptions& options) const override;
+  std::unique_ptr<State> new_state(Caches& caches) const override;
+  using Model::new_state;
   Costs costs() const override;
 
  protected:
   Var hidden(Tape& tape, const Batch& batch) override;
   const Parameter& output_table() const override { return embedding_; }
+  // Both directions: a sequence that is read on is read again from its start.
+  void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
+  // The first token that is written comes behind BOS, as prefix-LM and conversations have it: of a text that goes on it
+  // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. With
+  // nothing read before, the encoder reads that token and BOS stands alone.
+  void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
 
  private:
-  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions);
+  // With `gathered` pass_ says in which order attention finds the tokens' keys.
+  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions, bool gathered);
   // The plans' queries are the tokens of `ids`.
   Var decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
-                    std::span<const ops::KeyValueHeads> memory, std::deque<KeyValueCache>* caches);
+                    std::span<const ops::KeyValueHeads> memory, const PagePool* cache);
 
   Parameter& embedding_;  // [V, dim]: both inputs and the output projection
   Parameter& encoder_norm_weight_;
@@ -79,6 +84,8 @@ class EncoderDecoder final : public Model {
   SpanPlan encoder_plan_;
   SpanPlan own_plan_;
   SpanPlan memory_plan_;
+  PagedPass pass_;
+  std::vector<int32_t> memory_slots_;
 };
 
 }  // namespace tandem

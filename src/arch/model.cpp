@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "ops/select_rows.h"
 
 namespace tandem {
@@ -109,15 +110,87 @@ Tensor Model::all_logits(Tape& tape, const Batch& batch) {
   return logits;
 }
 
-void Model::logits_of(Tape& tape, Var x, std::span<float> logits) const {
+void Model::logits_of(Tape& tape, Var x, const Tensor& logits) const {
+  check_shape("logits", "logits", logits, {x->value.rows(), config_.vocab_size});
   if (tape.precision().residual == DType::f32) {
-    ops::head_logits(tape, Tensor(logits.data(), DType::f32, {1, config_.vocab_size}), x, output_table().weight(),
-                     config_.logit_multiplier());
-    return;
+    return ops::head_logits(tape, logits, x, output_table().weight(), config_.logit_multiplier());
   }
-  Tensor wide = tape.arena().tensor(tape.precision().residual, {1, config_.vocab_size});
+  Tensor wide = tape.arena().tensor(tape.precision().residual, logits.shape);
   ops::head_logits(tape, wide, x, output_table().weight(), config_.logit_multiplier());
-  copy_convert(Tensor(logits.data(), DType::f32, {1, config_.vocab_size}), wide);
+  copy_convert(logits, wide);
+}
+
+namespace {
+
+[[noreturn]] void no_room(int64_t tokens, int64_t room, const char* hint) {
+  throw InputError({.what = "sequence longer than its cache",
+                    .got = fmt::format("{} tokens", tokens),
+                    .expected = fmt::format("at most {}", room),
+                    .hint = hint});
+}
+
+}  // namespace
+
+void Model::check_piece(const Piece& piece, int64_t end) const {
+  for (int32_t id : piece.ids) {
+    if (id >= 0 && id < config_.vocab_size) continue;
+    throw InputError({.what = "token outside the model's vocabulary",
+                      .got = fmt::format("{}", id),
+                      .expected = fmt::format("0..{}", config_.vocab_size - 1)});
+  }
+  if (end > config_.max_seq_len) {
+    throw InputError({.what = "sequence longer than the model's rows",
+                      .got = fmt::format("{} tokens", end),
+                      .expected = fmt::format("at most {} (max_seq_len)", config_.max_seq_len)});
+  }
+  int64_t tokens = piece.state->length() + static_cast<int64_t>(piece.ids.size());
+  if (tokens > piece.state->capacity()) no_room(tokens, piece.state->capacity(), "");
+}
+
+void Model::read(Tape& tape, std::span<const Piece> pieces) {
+  for (const Piece& piece : pieces) {
+    auto count = static_cast<int64_t>(piece.ids.size());
+    check_piece(piece, piece.state->end_of_read(count));
+    if (piece.state->written() > 0) throw LogicError({.what = "read: the block that was written is still open"});
+    if (!piece.state->reserve_read(count))
+      no_room(piece.state->length() + count, piece.state->length(), "no free pages");
+  }
+  if (!pieces.empty()) read_pieces(tape, pieces);
+}
+
+void Model::write(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
+  for (const Piece& piece : pieces) {
+    auto count = static_cast<int64_t>(piece.ids.size());
+    check_piece(piece, piece.state->end_of_write(count));
+    if (count == 0) throw LogicError({.what = "write: a piece without tokens"});
+    if (!piece.state->reserve_write(count))
+      no_room(piece.state->length() + count, piece.state->length(), "no free pages");
+  }
+  if (!pieces.empty()) write_pieces(tape, pieces, logits);
+}
+
+void Model::fold(Tape& tape, State& state) {
+  std::vector<int32_t> ids = state.unread_block();
+  auto count = static_cast<int64_t>(ids.size());
+  if (!state.reserve_read(count)) no_room(state.length() + count, state.length(), "no free pages");
+  state.close_block();
+  Piece piece{&state, ids};
+  if (count > 0) read(tape, {&piece, 1});
+}
+
+std::unique_ptr<State> Model::new_state(int64_t capacity) const {
+  CacheOptions options;
+  // What one sequence can need: an encoder-decoder's BOS comes on top of the tokens.
+  options.tokens = capacity + kPageTokens;
+  std::shared_ptr<Caches> caches = new_caches(options);
+  std::unique_ptr<State> state = new_state(*caches);
+  state->own(std::move(caches), capacity);
+  return state;
+}
+
+void Model::decode(Tape& tape, State& state, int32_t id, std::span<float> logits) {
+  Piece piece{&state, {&id, 1}};
+  write(tape, {&piece, 1}, Tensor(logits.data(), DType::f32, {1, config_.vocab_size}));
 }
 
 }  // namespace tandem

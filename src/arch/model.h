@@ -5,22 +5,16 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "arch/config.h"
+#include "arch/state.h"
 #include "base/rng.h"
 #include "nn/parameters.h"
 #include "ops/head.h"
 #include "text/batch.h"
 
 namespace tandem {
-
-// What an architecture keeps of one sequence while it generates.
-class State {
- public:
-  virtual ~State() = default;
-  virtual int64_t length() const = 0;  // tokens read and written so far
-  virtual int64_t bytes() const = 0;   // held in caches now
-};
 
 // What a token costs. FLOPs count multiplications and additions of matrix products and attention.
 struct Costs {
@@ -60,12 +54,28 @@ class Model {
   // Multiplied logits [loss_labels().size(), V] of a whole batch, in the tape's arena: for checks on small models.
   Tensor all_logits(Tape& tape, const Batch& batch);
 
-  // Generation. The sequence so far is read by prefill(); every decode() feeds one more token and gives the logits [V]
-  // of what follows it. To continue a text of n tokens: prefill the first n-1, decode the last one. To answer a chat
-  // prompt: prefill all of it, decode the token that opens the answer. prefill() is called at most once, first.
-  virtual std::unique_ptr<State> new_state(int64_t capacity) const = 0;
-  virtual void prefill(Tape& tape, State& state, std::span<const int32_t> ids) = 0;
-  virtual void decode(Tape& tape, State& state, int32_t id, std::span<float> logits) = 0;
+  // Generation: passes over pieces of several sequences, each state at most once in a pass. What is read is the prompt;
+  // what is written follows it, and write() gives the logits [tokens of all pieces, V] of what comes behind each token.
+  // To continue a text of n tokens: read the first n-1, write the last one. To answer a chat prompt: read all of it,
+  // write the token that opens the answer. A prompt may be read piece by piece. Once something was written, fold()
+  // makes it part of what was read: then more can be read, and a new block begins.
+  //
+  // A token's result does not depend on what else is in the pass, nor on how the prompt was cut.
+  // InputError for ids outside the vocabulary, positions beyond max_seq_len, and more tokens than a state or its caches
+  // have room for; the states are then as they were before.
+  virtual std::unique_ptr<Caches> new_caches(const CacheOptions& options) const = 0;
+  virtual std::unique_ptr<State> new_state(Caches& caches) const = 0;
+  void read(Tape& tape, std::span<const Piece> pieces);
+  void write(Tape& tape, std::span<const Piece> pieces, const Tensor& logits);
+  void fold(Tape& tape, State& state);
+
+  // The same for one sequence in caches of its own.
+  std::unique_ptr<State> new_state(int64_t capacity) const;
+  void prefill(Tape& tape, State& state, std::span<const int32_t> ids) {
+    Piece piece{&state, ids};
+    read(tape, {&piece, 1});
+  }
+  void decode(Tape& tape, State& state, int32_t id, std::span<float> logits);
 
   virtual Costs costs() const = 0;
 
@@ -83,12 +93,18 @@ class Model {
   void seen(const std::string& name, Var v) const {
     if (observer_) observer_(name, v->value);
   }
-  // Logits of the only row of x, into [V] floats.
-  void logits_of(Tape& tape, Var x, std::span<float> logits) const;
+  // read() and write() after all checks, with room for every token.
+  virtual void read_pieces(Tape& tape, std::span<const Piece> pieces) = 0;
+  virtual void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) = 0;
+
+  // Logits of the rows of x, into [rows, V] floats.
+  void logits_of(Tape& tape, Var x, const Tensor& logits) const;
 
  private:
   ModelConfig config_;
   ParameterStore parameters_;
+  void check_piece(const Piece& piece, int64_t end) const;
+
   Observer observer_;
   Batch filled_;  // the sides of the pass in progress, rounded up in size
 };

@@ -204,6 +204,7 @@ void forward_queries(Context& ctx, const AttentionPath& path, const Sizes& sizes
 constexpr int64_t kUsesWorthPacking = 6;
 
 bool few_queries(const Sizes& sizes, const SpanPlan& plan, std::span<const KeyTile> tiles) {
+  if (plan.order == QueryOrder::by_tile) return false;
   int64_t seen = 0;
   for (const KeyTile& tile : tiles) seen += tile.visits > 0 ? tile.end - tile.begin : 0;
   return sizes.group <= kAttentionTile && plan.allowed_pairs() * sizes.group < kUsesWorthPacking * seen;
@@ -222,11 +223,14 @@ void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, co
 
   Sizes sizes(q, sources[0].k, ctx.cpu().span_attention.lanes);
   QueryTiles queries = make_query_tiles(ctx.scratch(), plan, sizes.queries);
-  std::span<const KeyTile> key_tiles = make_key_tiles(ctx.scratch(), queries, keys);
   if (source_lse.defined()) {
     std::fill_n(source_lse.as<float>(), source_lse.elements(), -std::numeric_limits<float>::infinity());
   }
   ForwardOperands in{o, lse, source_lse, q, sources, static_cast<float>(scale)};
+  if (plan.order == QueryOrder::by_query && sizes.group <= kAttentionTile) {
+    return forward_queries(ctx, *path, sizes, in, queries);
+  }
+  std::span<const KeyTile> key_tiles = make_key_tiles(ctx.scratch(), queries, keys);
   if (few_queries(sizes, plan, key_tiles)) {
     forward_queries(ctx, *path, sizes, in, queries);
   } else {

@@ -37,13 +37,20 @@ struct QueryRun {
   int32_t spans = 0;
 };
 
+// The two ways to walk over a plan: tiles of queries over packed tiles of keys, for keys that many queries see; or each
+// query by itself over the keys in place. A query's result does not depend on the other queries of its way, but the two
+// ways round differently: where results must not depend on what else is in a pass, the way is not left to chance.
+enum class QueryOrder { automatic, by_tile, by_query };
+
 struct SpanPlan {
   int32_t sources = 1;
+  QueryOrder order = QueryOrder::automatic;
   std::vector<QueryRun> runs;  // disjoint, ascending; together they cover every query
   std::vector<KeySpan> spans;
 
   void clear(int32_t source_count) {
     sources = source_count;
+    order = QueryOrder::automatic;
     runs.clear();
     spans.clear();
   }

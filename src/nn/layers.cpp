@@ -1,5 +1,6 @@
 #include "nn/layers.h"
 
+#include "kernels/copy_rows.h"
 #include "ops/linear.h"
 #include "ops/rmsnorm.h"
 
@@ -26,7 +27,7 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& prefix, c
       out_(store.add(prefix + ".attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
                      Initial::xavier_uniform)) {}
 
-Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
+Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   Var qkv = ops::linear(tape, normed, qkv_.weight());
   ops::HeadColumns q{0, shape_.heads, shape_.head_dim};
@@ -36,10 +37,7 @@ Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* c
   ops::HeadColumns q_and_k{0, shape_.heads + shape_.kv_heads, shape_.head_dim};
   ops::rope_in_place(tape, qkv, q_and_k, pass.positions, *pass.rope);
   ops::KeyValueHeads source{{qkv, k}, {qkv, v}};
-  if (cache) {
-    cache->append(source.k.value(), source.v.value());
-    source = cached_heads(tape, *cache);
-  }
+  if (cache) source = extend_cache(tape, *cache, source);
   ops::AttentionOutput attended = ops::span_attention(tape, {qkv, q}, {&source, 1}, *pass.plan, shape_.attention_scale);
   return ops::linear_residual(tape, x, attended.o, out_.weight());
 }
@@ -51,8 +49,25 @@ void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePa
   table_ = {cos_.tensor(), sin_.tensor(), pairs};
 }
 
-ops::KeyValueHeads cached_heads(Tape& tape, const KeyValueCache& cache) {
-  Tensor k = cache.k(), v = cache.v();
+ops::KeyValueHeads extend_cache(Tape& tape, const CacheColumns& cache, const ops::KeyValueHeads& fresh) {
+  Context& ctx = tape.context();
+  Tensor k = fresh.k.value(), v = fresh.v.value();
+  if (cache.k.defined()) {
+    kernels::scatter_rows(ctx, cache.k, cache.pass->slots, k);
+    kernels::scatter_rows(ctx, cache.v, cache.pass->slots, v);
+    k = cache.k;
+    v = cache.v;
+  }
+  std::span<const int32_t> gather = cache.pass->gather;
+  if (gather.empty()) return cache.k.defined() ? cached_heads(tape, k, v) : fresh;
+  Shape shape{static_cast<int64_t>(gather.size()), k.shape[1], k.shape[2]};
+  Tensor near_k = tape.arena().tensor(k.dtype, shape), near_v = tape.arena().tensor(v.dtype, shape);
+  kernels::gather_rows(ctx, near_k, k, gather);
+  kernels::gather_rows(ctx, near_v, v, gather);
+  return cached_heads(tape, near_k, near_v);
+}
+
+ops::KeyValueHeads cached_heads(Tape& tape, const Tensor& k, const Tensor& v) {
   ops::HeadColumns columns{0, k.shape[1], k.shape[2]};
   Shape flat{k.shape[0], k.row_size()};
   return {{tape.constant(k.view(flat)), columns}, {tape.constant(v.view(flat)), columns}};
@@ -64,12 +79,6 @@ void plan_causal(SpanPlan& plan, int64_t rows, int64_t length) {
     plan.add_run(row * length, (row + 1) * length);
     plan.add_span({.source = 0, .begin = row * length, .end = (row + 1) * length, .shift = 0});
   }
-}
-
-void plan_cached(SpanPlan& plan, int64_t count, int64_t length) {
-  plan.clear(1);
-  plan.add_run(0, count);
-  plan.add_span({.source = 0, .begin = 0, .end = length, .shift = length - count});
 }
 
 }  // namespace tandem::nn

@@ -4,7 +4,6 @@
 #include <span>
 #include <string>
 
-#include "cache/kv_cache.h"
 #include "nn/parameters.h"
 #include "ops/gelu.h"
 #include "ops/span_attention.h"
@@ -33,6 +32,24 @@ struct Pass {
   const SpanPlan* plan = nullptr;
 };
 
+// Where a layer's keys and values are kept: columns of a cache's pages, and what the pass does with them.
+struct CachePass {
+  std::span<const int32_t> slots;   // [T] rows of the columns for the new tokens
+  std::span<const int32_t> gather;  // rows that are copied side by side for attention; empty: it reads in place
+};
+struct CacheColumns {
+  Tensor k;  // [rows, Hkv, D]; undefined: nothing is kept, and rows to gather are those of the new tokens
+  Tensor v;
+  const CachePass* pass = nullptr;
+};
+
+// Puts the new tokens' keys and values into their places; returns what attention reads: all rows of the columns, or
+// those that the pass gathers.
+ops::KeyValueHeads extend_cache(Tape& tape, const CacheColumns& cache, const ops::KeyValueHeads& fresh);
+
+// Keys and values of a cache, in place, as a source of an attention that needs no gradient.
+ops::KeyValueHeads cached_heads(Tape& tape, const Tensor& k, const Tensor& v);
+
 // Two-layer perceptron with GELU, on the residual stream: x + down(gelu(up(norm(x)))).
 class Mlp {
  public:
@@ -52,9 +69,9 @@ class SelfAttention {
  public:
   SelfAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape);
 
-  // x [T, dim]. Without a cache the plan's source 0 is the T tokens themselves; with one, their keys and values are
-  // appended first and source 0 is the whole cache.
-  Var forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const;
+  // x [T, dim]. Without a cache the plan's source 0 is the T tokens themselves; with one it is what extend_cache()
+  // returns.
+  Var forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const;
 
  private:
   LayerShape shape_;
@@ -69,7 +86,7 @@ class SelfAttentionLayer {
   SelfAttentionLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
       : attention_(store, prefix, shape), mlp_(store, prefix, shape) {}
 
-  Var forward(Tape& tape, Var x, const Pass& pass, KeyValueCache* cache) const {
+  Var forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
     return mlp_.forward(tape, attention_.forward(tape, x, pass, cache));
   }
 
@@ -90,13 +107,7 @@ class Rotary {
   ops::RopeTable table_;
 };
 
-// Keys and values of a cache as a source of an attention that needs no gradient.
-ops::KeyValueHeads cached_heads(Tape& tape, const KeyValueCache& cache);
-
 // rows * length queries that each see themselves and what stands before them in their row.
 void plan_causal(SpanPlan& plan, int64_t rows, int64_t length);
-
-// `count` new tokens at the end of a cache that holds `length` tokens with them.
-void plan_cached(SpanPlan& plan, int64_t count, int64_t length);
 
 }  // namespace tandem::nn

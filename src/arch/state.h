@@ -1,0 +1,103 @@
+// What architectures keep of the sequences that they read and write: states, in pages that all sequences of a model
+// share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cache/page_pool.h"
+
+namespace tandem {
+
+// What becomes of the state that is needed only to read on (a double decoder's encoder keys and values) once a prompt
+// has been read. Architectures that need all of their state for writing have no such part.
+enum class EncoderState {
+  keep,       // it stays: reading on costs only the new tokens, and the memory cancels what the architecture saves
+  recompute,  // settle() drops it; reading on reads the sequence again from its start
+};
+
+struct CacheOptions {
+  int64_t bytes = int64_t{1} << 40;   // pages of all sequences together
+  int64_t tokens = int64_t{1} << 20;  // address space: as many tokens as this in each kind of page
+  EncoderState encoder = EncoderState::keep;
+};
+
+// The pools of a model's caches. Outlives every state that was made with it.
+class Caches {
+ public:
+  explicit Caches(const CacheOptions& options) : budget_(options.bytes), options_(options) {}
+  virtual ~Caches() = default;
+  Caches(const Caches&) = delete;
+  Caches& operator=(const Caches&) = delete;
+
+  const CacheOptions& options() const { return options_; }
+  int64_t bytes_in_use() const { return budget_.used(); }  // pages that belong to somebody
+  int64_t limit() const { return budget_.limit(); }
+
+ protected:
+  MemoryBudget budget_;
+
+ private:
+  CacheOptions options_;
+};
+
+// Bytes that a state holds.
+struct StateBytes {
+  int64_t live = 0;          // what writing needs
+  int64_t with_encoder = 0;  // and what only reading on needs, as far as it is held
+};
+
+// One sequence: what was read, and behind it what was written.
+class State {
+ public:
+  virtual ~State() = default;
+  State& operator=(const State&) = delete;
+
+  virtual int64_t length() const = 0;   // tokens read and written so far
+  virtual int64_t written() const = 0;  // of them, those written since the last reading
+  int64_t bytes() const { return token_bytes().live; }
+  virtual StateBytes token_bytes() const = 0;  // the tokens' share
+  virtual StateBytes page_bytes() const = 0;   // whole pages, each counted for every state that shares it
+
+  // The same sequence once more. Both share pages until one of them writes to them.
+  virtual std::unique_ptr<State> fork() const = 0;
+  // Forgets the last `count` of the tokens that were written (at most all of them).
+  virtual void unwrite(int64_t count) = 0;
+  // The ids of written tokens that reading on has to read first; empty where writing is reading.
+  virtual std::vector<int32_t> unread_block() const = 0;
+  virtual void close_block() = 0;  // forgets that the block was written
+  // The first position behind `count` tokens that are read or written next.
+  virtual int64_t end_of_read(int64_t count) const = 0;
+  virtual int64_t end_of_write(int64_t count) const = 0;
+  // No more is read for a while: drops what only reading needs, if the caches' options say so.
+  virtual void settle() {}
+  // Makes room for tokens to be read or written, so that the pass cannot fail. False when the pages don't suffice; then
+  // the state is as it was before.
+  virtual bool reserve_read(int64_t count) = 0;
+  virtual bool reserve_write(int64_t count) = 0;
+
+  // A state with caches of its own, for one sequence of at most `capacity` tokens.
+  void own(std::shared_ptr<Caches> caches, int64_t capacity) {
+    caches_ = std::move(caches);
+    capacity_ = capacity;
+  }
+  int64_t capacity() const { return capacity_; }
+
+ protected:
+  State() = default;
+  State(const State&) = default;
+
+ private:
+  std::shared_ptr<Caches> caches_;
+  int64_t capacity_ = int64_t{1} << 40;
+};
+
+// Tokens of one sequence in a pass over several.
+struct Piece {
+  State* state = nullptr;
+  std::span<const int32_t> ids;
+};
+
+}  // namespace tandem

@@ -1,0 +1,253 @@
+// Many sequences in pages of common pools: what a sequence's logits are must not depend on how it was cut, on what else
+// is in a pass, on branches taken and taken back, or on where its pages lie.
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "arch/model_check.h"
+#include "base/error.h"
+
+namespace tandem::test {
+namespace {
+
+// As in decode_test.cpp.
+constexpr double kFloat32Bound = 5e-5;
+
+using Logits = std::vector<std::vector<double>>;
+
+class Sequences : public testing::TestWithParam<NamedConfig> {
+ protected:
+  const ModelConfig& config_ = GetParam().config;
+  Context ctx_{2};
+  std::unique_ptr<Model> model_ = random_model(config_, Precision::float32());
+  Tape tape_{ctx_, Precision::float32(), Tape::Mode::no_grad};
+  std::unique_ptr<Caches> caches_ = model_->new_caches({});
+
+  std::vector<int32_t> ids(uint64_t seed, int64_t count) { return random_rows(config_, 1, count, seed).ids; }
+
+  // All pieces in one pass; the rows of logits piece by piece.
+  std::vector<Logits> write(const std::vector<Piece>& pieces) {
+    int64_t rows = 0;
+    for (const Piece& piece : pieces) rows += static_cast<int64_t>(piece.ids.size());
+    Storage logits(DType::f32, {rows, config_.vocab_size});
+    tape_.reset();
+    model_->write(tape_, pieces, logits.tensor());
+    std::vector<Logits> out;
+    int64_t row = 0;
+    for (const Piece& piece : pieces) {
+      Logits own;
+      for (size_t i = 0; i < piece.ids.size(); ++i, ++row) {
+        const float* from = logits.tensor().row<float>(row);
+        own.emplace_back(from, from + config_.vocab_size);
+      }
+      out.push_back(std::move(own));
+    }
+    return out;
+  }
+  Logits write(State& state, std::span<const int32_t> tokens) { return write({{&state, tokens}}).front(); }
+  void read(const std::vector<Piece>& pieces) {
+    tape_.reset();
+    model_->read(tape_, pieces);
+  }
+  void read(State& state, std::span<const int32_t> tokens) { read({{&state, tokens}}); }
+
+  // By itself: the first `first` tokens read in one go, the others written one by one.
+  Logits alone(const std::vector<int32_t>& tokens, size_t first) {
+    auto state = model_->new_state(*caches_);
+    read(*state, {tokens.data(), first});
+    Logits out;
+    for (size_t t = first; t < tokens.size(); ++t) out.push_back(write(*state, {&tokens[t], 1}).front());
+    return out;
+  }
+};
+
+double worst(const Logits& a, const Logits& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double worst = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) worst = std::max(worst, largest_difference(a[i], b[i]));
+  return worst;
+}
+
+TEST_P(Sequences, SeveralTokensAreWrittenAsOneByOne) {
+  std::vector<int32_t> tokens = ids(1, 15);
+  for (size_t first : {size_t{0}, size_t{1}, size_t{8}}) {
+    Logits expected = alone(tokens, first);
+    auto state = model_->new_state(*caches_);
+    read(*state, {tokens.data(), first});
+    EXPECT_LE(worst(write(*state, std::span(tokens).subspan(first)), expected), kFloat32Bound) << first;
+    EXPECT_EQ(state->length(), 15);
+  }
+}
+
+TEST_P(Sequences, APromptMayBeReadInPieces) {
+  std::vector<int32_t> tokens = ids(2, 20);
+  Logits expected = alone(tokens, 17);
+  for (std::vector<size_t> cuts : {std::vector<size_t>{0, 17}, {0, 1, 17}, {0, 5, 9, 16, 17}, {0, 16, 16, 17}}) {
+    auto state = model_->new_state(*caches_);
+    for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+      read(*state, std::span(tokens).subspan(cuts[i], cuts[i + 1] - cuts[i]));
+      state->settle();
+    }
+    EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound);
+  }
+}
+
+TEST_P(Sequences, APassMayHoldManySequences) {
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<Logits> expected;
+  std::vector<std::unique_ptr<State>> states;
+  std::vector<size_t> lengths{0, 1, 12, 7, 18};
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    tokens.push_back(ids(10 + i, static_cast<int64_t>(lengths[i]) + 5));
+    expected.push_back(alone(tokens[i], lengths[i]));
+    states.push_back(model_->new_state(*caches_));
+  }
+  std::vector<Piece> prompts;
+  for (size_t i = 0; i < states.size(); ++i) prompts.push_back({states[i].get(), {tokens[i].data(), lengths[i]}});
+  read(prompts);
+  // Each step a sequence less: requests leave when they are done.
+  for (size_t step = 0; step < 5; ++step) {
+    std::vector<Piece> pieces;
+    for (size_t i = step; i < states.size(); ++i)
+      pieces.push_back({states[i].get(), {&tokens[i][lengths[i] + step], 1}});
+    std::vector<Logits> logits = write(pieces);
+    for (size_t i = step; i < states.size(); ++i) {
+      EXPECT_LE(largest_difference(logits[i - step].front(), expected[i][step]), kFloat32Bound) << i << ", " << step;
+    }
+  }
+}
+
+TEST_P(Sequences, BranchesDoNotTouchEachOther) {
+  std::vector<int32_t> tokens = ids(3, 16), other = ids(4, 16);
+  std::copy_n(tokens.begin(), 11, other.begin());
+  Logits expected = alone(tokens, 9), expected_other = alone(other, 9);
+  auto state = model_->new_state(*caches_);
+  read(*state, {tokens.data(), 9});
+  write(*state, {tokens.data() + 9, 2});
+  auto branch = state->fork();
+  Logits a = write(*state, std::span(tokens).subspan(11)), b = write(*branch, std::span(other).subspan(11));
+  EXPECT_LE(worst(a, Logits(expected.begin() + 2, expected.end())), kFloat32Bound);
+  EXPECT_LE(worst(b, Logits(expected_other.begin() + 2, expected_other.end())), kFloat32Bound);
+}
+
+TEST_P(Sequences, WhatWasWrittenCanBeTakenBack) {
+  std::vector<int32_t> tokens = ids(5, 14), wrong = ids(6, 4);
+  for (size_t first : {size_t{0}, size_t{1}, size_t{8}}) {
+    Logits expected = alone(tokens, first);
+    for (int64_t kept : {0, 1, 3}) {
+      auto state = model_->new_state(*caches_);
+      read(*state, {tokens.data(), first});
+      auto keep = static_cast<size_t>(kept);
+      // With nothing read the first token is read as well as written: it stays.
+      if (first == 0 && kept == 0) continue;
+      if (kept > 0) write(*state, std::span(tokens).subspan(first, keep));
+      write(*state, wrong);
+      EXPECT_EQ(state->written(), kept + 4);
+      state->unwrite(4);
+      EXPECT_EQ(state->length(), static_cast<int64_t>(first) + kept);
+      Logits rest = write(*state, std::span(tokens).subspan(first + keep));
+      EXPECT_LE(worst(rest, Logits(expected.begin() + kept, expected.end())), kFloat32Bound) << first << " " << kept;
+    }
+  }
+}
+
+// Folding: the blocks of a training row, one after the other.
+TEST_P(Sequences, FoldedBlocksAreThoseOfTraining) {
+  if (config_.arch != Arch::double_decoder) GTEST_SKIP() << "the others have no blocks";
+  Batch batch = random_rows(config_, 1, 22, 7);
+  choose(batch, config_, {4, 5, 12, 19});
+  Logits whole = logits_of(*model_, batch, ctx_);
+  for (EncoderState policy : {EncoderState::keep, EncoderState::recompute}) {
+    auto caches = model_->new_caches({.encoder = policy});
+    auto state = model_->new_state(*caches);
+    Logits folded;
+    for (auto [begin, end] : {std::pair<size_t, size_t>{0, 4}, {4, 5}, {5, 12}, {12, 19}, {19, 22}}) {
+      for (const auto& row : write(*state, std::span(batch.ids).subspan(begin, end - begin))) folded.push_back(row);
+      tape_.reset();
+      model_->fold(tape_, *state);
+      state->settle();
+      EXPECT_EQ(state->length(), static_cast<int64_t>(end));
+      EXPECT_EQ(state->written(), 0);
+      StateBytes bytes = state->token_bytes();
+      if (policy == EncoderState::recompute) {
+        EXPECT_EQ(bytes.with_encoder, bytes.live);
+      } else {
+        EXPECT_GT(bytes.with_encoder, bytes.live);
+      }
+    }
+    EXPECT_LE(worst(folded, whole), kFloat32Bound);
+  }
+}
+
+// A conversation: an answer is written, read, and the next question read behind it.
+TEST_P(Sequences, ReadingGoesOnBehindWhatWasWritten) {
+  std::vector<int32_t> tokens = ids(8, 20);
+  Logits expected = alone(tokens, 17);
+  auto state = model_->new_state(*caches_);
+  read(*state, {tokens.data(), 6});
+  write(*state, std::span(tokens).subspan(6, 5));
+  EXPECT_THROW(read(*state, {tokens.data(), 1}), LogicError);
+  tape_.reset();
+  model_->fold(tape_, *state);
+  read(*state, std::span(tokens).subspan(11, 6));
+  EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound);
+}
+
+TEST_P(Sequences, FullCachesRefuseOneSequenceAndKeepTheOthers) {
+  std::vector<int32_t> tokens = ids(9, 20);
+  // Pages for one sequence and no more.
+  auto probe = model_->new_state(*caches_);
+  read(*probe, {tokens.data(), 15});
+  write(*probe, {tokens.data() + 15, 1});
+  auto caches = model_->new_caches({.bytes = probe->page_bytes().with_encoder});
+  auto state = model_->new_state(*caches), late = model_->new_state(*caches);
+  read(*state, {tokens.data(), 15});
+  write(*state, {tokens.data() + 15, 1});
+  EXPECT_EQ(caches->bytes_in_use(), caches->limit());
+  EXPECT_FALSE(late->reserve_read(1));
+  EXPECT_THROW(read(*late, {tokens.data(), 3}), InputError);
+  EXPECT_THROW(write(*late, {tokens.data(), 1}), InputError);
+  EXPECT_EQ(late->length(), 0);
+  Logits expected = alone(tokens, 15);
+  Logits rest = write(*state, std::span(tokens).subspan(16));
+  EXPECT_LE(worst(rest, Logits(expected.begin() + 1, expected.end())), kFloat32Bound);
+  state.reset();
+  EXPECT_EQ(caches->bytes_in_use(), 0);
+  read(*late, {tokens.data(), 15});
+  EXPECT_LE(worst(write(*late, std::span(tokens).subspan(15)), expected), kFloat32Bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(Small, Sequences, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.name; });
+
+// The claim of the architecture, on pages that are really there: 8+4 layers against 12.
+TEST(StatePages, ADoubleDecoderHoldsAThird) {
+  Context ctx(1);
+  auto held = [&](Arch arch, MemoryKv memory_kv, EncoderState policy) {
+    ModelConfig config = small_config(arch);
+    config.n_encoder_layers = 8;
+    config.n_decoder_layers = 4;
+    config.max_seq_len = 256;
+    config.memory_kv = memory_kv;
+    auto model = random_model(config, Precision::float32());
+    auto caches = model->new_caches({.encoder = policy});
+    auto state = model->new_state(*caches);
+    Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
+    std::vector<int32_t> tokens(192, 5);
+    Piece piece{state.get(), tokens};
+    model->read(tape, {&piece, 1});
+    state->settle();
+    EXPECT_EQ(caches->bytes_in_use(), state->page_bytes().with_encoder);
+    return state->page_bytes();
+  };
+  int64_t twin = held(Arch::decoder, MemoryKv::per_layer_shared, EncoderState::keep).live;
+  StateBytes kept = held(Arch::double_decoder, MemoryKv::per_layer_shared, EncoderState::keep);
+  EXPECT_EQ(3 * kept.live, twin);
+  EXPECT_EQ(kept.with_encoder, twin);
+  StateBytes dropped = held(Arch::double_decoder, MemoryKv::per_layer_shared, EncoderState::recompute);
+  EXPECT_EQ(3 * dropped.with_encoder, twin);
+  EXPECT_EQ(12 * held(Arch::double_decoder, MemoryKv::one_for_all, EncoderState::recompute).with_encoder, twin);
+}
+
+}  // namespace
+}  // namespace tandem::test
