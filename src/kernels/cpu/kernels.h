@@ -12,6 +12,7 @@
 #include "kernels/cpu/gelu.h"
 #include "kernels/cpu/layernorm.h"
 #include "kernels/cpu/lse_gate.h"
+#include "kernels/cpu/packed_matmul.h"
 #include "kernels/cpu/peak.h"
 #include "kernels/cpu/rmsnorm.h"
 #include "kernels/cpu/rope.h"
@@ -30,6 +31,7 @@ struct Kernels {
   const GeluKernels& gelu;
   const LayerNormKernels& layernorm;
   const LseGateKernels& lse_gate;
+  const PackedMatmulKernels& packed_matmul;
   const PeakKernels& peak;
   const RmsNormKernels& rmsnorm;
   const RopeKernels& rope;

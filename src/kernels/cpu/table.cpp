@@ -8,6 +8,7 @@ extern const ElementwiseKernels kElementwise;
 extern const GeluKernels kGelu;
 extern const LayerNormKernels kLayerNorm;
 extern const LseGateKernels kLseGate;
+extern const PackedMatmulKernels kPackedMatmul;
 extern const PeakKernels kPeak;
 extern const RmsNormKernels kRmsNorm;
 extern const RopeKernels kRope;
@@ -21,6 +22,7 @@ const Kernels kKernels = {
     .gelu = kGelu,
     .layernorm = kLayerNorm,
     .lse_gate = kLseGate,
+    .packed_matmul = kPackedMatmul,
     .peak = kPeak,
     .rmsnorm = kRmsNorm,
     .rope = kRope,
