@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -36,10 +37,20 @@ void print_result(const TrainResult& r) {
   write_output(fmt::format("{} steps, {} tokens{}; model in {}\n", r.steps, r.tokens, score, r.model.string()));
 }
 
+// As a POSIX shell reads it back: a command that the program prints can be pasted.
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%^";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 int report(const TrainResult& result, const Options& options, const RunConfig& config) {
   if (result.end == TrainResult::End::stopped) {
-    fmt::print(stderr, "stopped at step {}; go on with: tandem train {}{}{}\n", result.steps, options.config,
-               options.overrides.empty() ? "" : " ", fmt::join(options.overrides, " "));
+    std::string command = "tandem train " + shell_word(options.config);
+    for (const std::string& assignment : options.overrides) command += " " + shell_word(assignment);
+    fmt::print(stderr, "stopped at step {}; go on with: {}\n", result.steps, command);
     return kInterruptedExit;
   }
   if (result.end == TrainResult::End::was_finished) {
