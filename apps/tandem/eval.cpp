@@ -7,11 +7,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "data/source.h"
 #include "eval/choice.h"
 #include "eval/perplexity.h"
 #include "eval/recall.h"
 #include "eval_answers.h"
+#include "heldout_text.h"
 #include "model_options.h"
 #include "output.h"
 #include "verbs.h"
@@ -21,9 +21,7 @@ namespace {
 
 struct Options {
   ModelOptions model;
-  std::vector<std::string> data;
-  int64_t rows = 0;
-  bool heldout_only = false;
+  TextOptions text;
   std::optional<Objective> objective;
   double prefix_share = 0;
   int64_t recall = 0;
@@ -38,24 +36,6 @@ const std::map<std::string, Objective> kObjectives{
 
 // Questions about stories that no model was trained on: of their own split, and always the same ones.
 constexpr uint64_t kQuestionSeed = 1;
-
-// Documents tokenised and packed as training rows are.
-HeldOut pack(const LoadedModel& loaded, const Options& options) {
-  std::vector<SourceFile> files = list_sources(options.data);
-  HoldoutRule rule;
-  if (options.heldout_only) rule = make_holdout_rule(files);
-  auto each_document = [&](const HeldOut::Visit& visit) {
-    for_each_document(files, [&](std::string_view text) {
-      if (options.heldout_only) text = split_document(text, rule).heldout;
-      std::vector<int32_t> ids = loaded.tokenizer.encode(text);
-      visit({reinterpret_cast<const uint32_t*>(ids.data()), ids.size()});
-    });
-  };
-  PackRule packing{.length = loaded.model->config().max_seq_len,
-                   .bos = loaded.document_tokens.bos,
-                   .eos = loaded.document_tokens.eos};
-  return HeldOut(each_document, packing, token_byte_lengths(loaded.tokenizer), options.rows);
-}
 
 OrderedJson text_scores(const EvalResult& r, const HeldOut& rows) {
   return {{"rows", rows.rows()},     {"tokens", r.tokens},           {"bytes", r.text_bytes},
@@ -120,7 +100,7 @@ std::string text_report(const OrderedJson& json) {
 }
 
 int run(const Options& options) {
-  if (options.data.empty() && options.recall == 0 && options.answers.files.empty() && options.choice.empty()) {
+  if (options.text.data.empty() && options.recall == 0 && options.answers.files.empty() && options.choice.empty()) {
     throw InputError({.what = "nothing to evaluate on",
                       .where = "tandem eval",
                       .expected = "--data PATH, --choice FILE, --answers FILE or --recall N"});
@@ -136,8 +116,8 @@ int run(const Options& options) {
   OrderedJson json{{"model", options.model.model},
                    {"arch", arch_name(loaded.model->config().arch)},
                    {"precision", dtype_name(loaded.model->parameters().precision().activation)}};
-  if (!options.data.empty()) {
-    HeldOut rows = pack(loaded, options);
+  if (!options.text.data.empty()) {
+    HeldOut rows = pack_text(loaded, options.text);
     EvalTask task{.objective = options.objective, .prefix_share = options.prefix_share};
     json["objective"] = objective_name(task.objective.value_or(default_objective(loaded.model->config().arch)));
     if (task.prefix_share > 0) json["prefix_share"] = task.prefix_share;
@@ -152,7 +132,7 @@ int run(const Options& options) {
         recall_scores(evaluate_recall(*loaded.model, tape, loaded.tokenizer, loaded.document_tokens.bos, questions));
   }
   if (!options.answers.files.empty()) {
-    json["answers"] = score_answers(ctx, loaded, options.answers, options.heldout_only);
+    json["answers"] = score_answers(ctx, loaded, options.answers, options.text.heldout_only);
   }
   for (const ChoiceSet& set : sets) {
     log::info("{}: {} questions", set.name, set.items.size());
@@ -173,12 +153,7 @@ void add_eval_verb(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("eval", "Loss, perplexity, bits per byte and accuracy on a text");
   add_model_options(*verb, options->model);
-  verb->add_option("--data", options->data, "Text files, .jsonl files, folders of .txt and .jsonl files")
-      ->expected(1, -1);
-  verb->add_option("--rows", options->rows, "Read at most so many rows, spread evenly; 0: all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
-  verb->add_flag("--heldout", options->heldout_only, "Only the part of the text that training would hold out");
+  add_text_options(*verb, options->text);
   verb->add_option("--objective", options->objective,
                    "What is read and what is scored: every token (text), what follows a first part (prefix_lm), "
                    "stretches left out (span_corruption); default: what the architecture learns from text")

@@ -10,6 +10,10 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("MODEL", options.model,
                   "Model folder: config.json, model.safetensors, tokenizer.json or tokenizer.model")
       ->required();
+  add_run_options(verb, options);
+}
+
+void add_run_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("--threads", options.threads, "Threads; 0: all cores")->check(CLI::Range(0, 1024));
   verb.add_option("--precision", options.precision, "bf16 where the processor has products for it, else float32 (auto)")
       ->check(CLI::IsMember({"auto", "float32", "bf16"}))

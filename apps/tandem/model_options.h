@@ -20,8 +20,9 @@ struct ModelOptions {
   std::string boundaries;  // how blocks are chosen instead of as in training; empty: as in training
 };
 
-// MODEL, --threads and --precision.
+// MODEL, --threads and --precision; or only the last two.
 void add_model_options(CLI::App& verb, ModelOptions& options);
+void add_run_options(CLI::App& verb, ModelOptions& options);
 
 // A model folder, ready to run without gradients.
 struct LoadedModel {

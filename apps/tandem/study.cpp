@@ -21,6 +21,7 @@ void write_chart(const std::filesystem::path& folder, const std::string& name, c
 void add_study_verb(CLI::App& app, Action& action) {
   CLI::App* study = app.add_subcommand("study", "Comparisons of many small runs, with tables and pictures");
   study->require_subcommand(1);
+  add_study_folding(*study, action);
   add_study_mup(*study, action);
   add_study_schedule(*study, action);
   add_study_sweep(*study, action);

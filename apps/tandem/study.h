@@ -12,6 +12,7 @@
 
 namespace tandem::app {
 
+void add_study_folding(CLI::App& study, Action& action);
 void add_study_mup(CLI::App& study, Action& action);
 void add_study_schedule(CLI::App& study, Action& action);
 void add_study_sweep(CLI::App& study, Action& action);

@@ -34,6 +34,10 @@ class DecoderState final : public State {
     block -= std::min(count, block);
   }
   // What was written is kept in the same place as what was read.
+  bool keep_read(int64_t length) override {
+    layers.trim(length);
+    return true;
+  }
   std::vector<int32_t> unread_block() const override { return {}; }
   void close_block() override { block = 0; }
   int64_t end_of_read(int64_t count) const override { return length() + count; }

@@ -135,6 +135,13 @@ class DoubleDecoderState final : public State {
     own_ids.resize(static_cast<size_t>(own.length()));
   }
   // A block that opens a text stands where its first token was read already.
+  bool keep_read(int64_t length) override {
+    memory.trim(length);
+    encoder.trim(length);
+    read_ids.resize(static_cast<size_t>(memory.length()));
+    block_begin = memory.length();
+    return true;
+  }
   std::vector<int32_t> unread_block() const override {
     int64_t known = std::min(memory.length() - block_begin, own.length());
     return {own_ids.begin() + known, own_ids.end()};

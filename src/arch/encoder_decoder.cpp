@@ -75,6 +75,7 @@ class EncoderDecoderState final : public State {
     // BOS comes again with the next first token.
     own.trim(own_ids.empty() ? 0 : own.length() - count);
   }
+  bool keep_read(int64_t length) override { return length == memory.length(); }
   std::vector<int32_t> unread_block() const override {
     return {own_ids.begin() + (opened_the_text && !own_ids.empty() ? 1 : 0), own_ids.end()};
   }

@@ -53,6 +53,7 @@ class EncoderDecoder final : public Model {
   std::unique_ptr<Caches> new_caches(const CacheOptions& options) const override;
   std::unique_ptr<State> new_state(Caches& caches) const override;
   using Model::new_state;
+  bool reads_in_pieces() const override { return false; }
   Costs costs() const override;
 
  protected:

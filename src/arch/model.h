@@ -68,6 +68,8 @@ class Model {
   void read(Tape& tape, std::span<const Piece> pieces);
   void write(Tape& tape, std::span<const Piece> pieces, const Tensor& logits);
   void fold(Tape& tape, State& state);
+  // Whether reading a prompt in pieces costs no more than reading it at once.
+  virtual bool reads_in_pieces() const { return true; }
 
   // The same for one sequence in caches of its own.
   std::unique_ptr<State> new_state(int64_t capacity) const;

@@ -65,6 +65,9 @@ class State {
   virtual std::unique_ptr<State> fork() const = 0;
   // Forgets the last `count` of the tokens that were written (at most all of them).
   virtual void unwrite(int64_t count) = 0;
+  // Keeps the first `length` of the tokens that were read, of a sequence whose block is closed. False, and nothing
+  // changed, where a part of what was read is no state of its own (both directions are read).
+  virtual bool keep_read(int64_t length) = 0;
   // The ids of written tokens that reading on has to read first; empty where writing is reading.
   virtual std::vector<int32_t> unread_block() const = 0;
   virtual void close_block() = 0;  // forgets that the block was written

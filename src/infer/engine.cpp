@@ -1,0 +1,299 @@
+#include "infer/engine.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace tandem {
+
+Engine::Engine(Context& ctx, Model& model, const EngineOptions& options)
+    : model_(model),
+      options_(options),
+      tape_(ctx, model.parameters().precision(), Tape::Mode::no_grad),
+      caches_(model.new_caches(options.cache)),
+      logits_(DType::f32, {options.most_sequences, model.config().vocab_size}) {
+  sequences_.reserve(static_cast<size_t>(options.most_sequences));
+}
+
+Engine::Ticket Engine::submit(GenerationRequest asked) {
+  check_generation(model_.config(), asked.prompt, asked.options);
+  if (asked.completions < 1) {
+    throw InputError(
+        {.what = "number of completions", .got = fmt::format("{}", asked.completions), .expected = "at least 1"});
+  }
+  auto request = std::make_unique<Request>();
+  request->ticket = next_ticket_++;
+  request->asked = std::move(asked);
+  request->result.completions.resize(static_cast<size_t>(request->asked.completions));
+  for (Generation& each : request->result.completions) each.prompt_tokens = request->asked.prompt.tokens();
+  queue_.push_back(std::move(request));
+  return queue_.back()->ticket;
+}
+
+int64_t Engine::most_tokens(const Request& request) const {
+  int64_t room = model_.config().max_seq_len - request.asked.prompt.tokens();
+  return std::min(request.asked.options.max_tokens, room);
+}
+
+bool Engine::cancelled(const Request& request) const {
+  return request.asked.cancelled && request.asked.cancelled->load(std::memory_order_relaxed);
+}
+
+bool Engine::step() {
+  drop_cancelled();
+  finish_requests();
+  while (!queue_.empty() && admit(*queue_.front())) {
+    reading_.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  if (!queue_.empty() && reading_.empty() && writing_.empty()) {
+    // Everything is free, and it is still not enough.
+    fail(*queue_.front(), "the caches have no room for this request");
+    writing_.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  if (reading_.empty() && writing_.empty()) return !queue_.empty();
+  ++statistics_.steps;
+  start_completions();
+  auto writers = static_cast<int64_t>(sequences_.size());
+  write_sequences();
+  read_prompts(std::max(options_.step_tokens - writers, kPageTokens));
+  start_completions();
+  finish_requests();
+  return !queue_.empty() || !reading_.empty() || !writing_.empty();
+}
+
+std::optional<GenerationResult> Engine::take(Ticket ticket) {
+  auto found = std::find_if(ended_.begin(), ended_.end(), [&](const auto& each) { return each.first == ticket; });
+  if (found == ended_.end()) return std::nullopt;
+  GenerationResult result = std::move(found->second);
+  ended_.erase(found);
+  return result;
+}
+
+GenerationResult Engine::wait(Ticket ticket) {
+  while (true) {
+    if (auto result = take(ticket)) return std::move(*result);
+    if (!step()) {
+      if (auto result = take(ticket)) return std::move(*result);
+      throw LogicError({.what = "wait for a request that is not there", .got = fmt::format("ticket {}", ticket)});
+    }
+  }
+}
+
+void Engine::drop_cancelled() {
+  auto drop = [&](std::deque<std::unique_ptr<Request>>& from) {
+    for (auto& request : from) {
+      if (!cancelled(*request)) continue;
+      for (Generation& each : request->result.completions) each.finish_reason = FinishReason::cancelled;
+      request->started = request->asked.completions;
+      request->prompt.reset();
+      writing_.push_back(std::move(request));
+    }
+    std::erase(from, nullptr);
+  };
+  drop(queue_);
+  drop(reading_);
+  for (auto& request : writing_) {
+    if (!cancelled(*request)) continue;
+    for (int64_t c = request->started; c < request->asked.completions; ++c) {
+      request->result.completions[static_cast<size_t>(c)].finish_reason = FinishReason::cancelled;
+    }
+    request->started = request->asked.completions;
+    request->prompt.reset();
+  }
+  for (Sequence& sequence : sequences_) {
+    if (cancelled(*sequence.request)) end(sequence, FinishReason::cancelled);
+  }
+  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
+}
+
+bool Engine::reserve(State& state, int64_t read, int64_t write) {
+  while (true) {
+    if (state.reserve_read(read) && state.reserve_write(write)) return true;
+    if (!prefixes_.evict()) return false;
+    ++statistics_.evicted_prefixes;
+  }
+}
+
+// Room for the whole prompt and one completion is taken at once: what has begun can be finished.
+bool Engine::admit(Request& request) {
+  const std::vector<int32_t>& ids = request.asked.prompt.read;
+  PrefixTree::Match match;
+  if (options_.reuse_prefixes) match = prefixes_.find(ids);
+  std::unique_ptr<State> state = match.state ? std::move(match.state) : model_.new_state(*caches_);
+  int64_t more = static_cast<int64_t>(ids.size()) - match.tokens, written = most_tokens(request);
+  int64_t folded = options_.fold > 0 ? written : 0;
+  if (!reserve(*state, more + folded, written)) return false;
+  request.prompt = std::move(state);
+  request.read = match.tokens;
+  request.result.reused_tokens = match.tokens;
+  request.clock.restart();
+  statistics_.reused_tokens += match.tokens;
+  statistics_.prefix_hits += match.tokens > 0 ? 1 : 0;
+  return true;
+}
+
+int64_t Engine::read_prompts(int64_t budget) {
+  pieces_.clear();
+  int64_t left = budget;
+  for (auto& request : reading_) {
+    const std::vector<int32_t>& ids = request->asked.prompt.read;
+    // Where both directions are read a prompt is one piece whatever the budget.
+    int64_t rest = static_cast<int64_t>(ids.size()) - request->read;
+    int64_t count = model_.reads_in_pieces() ? std::min(rest, left) : rest;
+    if (rest > 0 && (left <= 0 || count <= 0)) break;
+    left -= count;
+    if (count > 0) {
+      pieces_.push_back({request->prompt.get(),
+                         std::span(ids).subspan(static_cast<size_t>(request->read), static_cast<size_t>(count))});
+    }
+    request->read += count;
+  }
+  tape_.reset();
+  model_.read(tape_, pieces_);
+  statistics_.read_tokens += budget - left;
+  while (!reading_.empty() &&
+         reading_.front()->read == static_cast<int64_t>(reading_.front()->asked.prompt.read.size())) {
+    Request& request = *reading_.front();
+    request.prompt->settle();
+    if (options_.reuse_prefixes && request.read > 0) {
+      prefixes_.insert(request.asked.prompt.read, request.prompt->fork());
+    }
+    double seconds = request.clock.seconds();
+    for (Generation& each : request.result.completions) each.prefill_seconds = seconds;
+    writing_.push_back(std::move(reading_.front()));
+    reading_.pop_front();
+  }
+  return budget - left;
+}
+
+void Engine::start_completions() {
+  for (auto& request : writing_) {
+    while (request->started < request->asked.completions && start_completion(*request)) {
+    }
+  }
+}
+
+bool Engine::start_completion(Request& request) {
+  if (static_cast<int64_t>(sequences_.size()) >= options_.most_sequences) return false;
+  const GenerationRequest& asked = request.asked;
+  bool last = request.started + 1 == asked.completions;
+  std::unique_ptr<State> state = last ? std::move(request.prompt) : request.prompt->fork();
+  int64_t written = most_tokens(request);
+  if (!reserve(*state, options_.fold > 0 ? written : 0, written)) {
+    if (!sequences_.empty()) {  // which will end and leave room
+      if (last) request.prompt = std::move(state);
+      return false;
+    }
+    request.result.error = "the caches have no room for all completions of this request";
+    ++request.started;
+    return true;
+  }
+  SamplingOptions sampling = asked.options.sampling;
+  sampling.seed += static_cast<uint64_t>(request.started);
+  sequences_.push_back({&request, request.started, std::move(state), Sampler(sampling), asked.prompt.ids(), {}});
+  sequences_.back().history.reserve(sequences_.back().history.size() + static_cast<size_t>(written));
+  ++request.started;
+  ++request.running;
+  return true;
+}
+
+void Engine::write_sequences() {
+  if (sequences_.empty()) return;
+  fold_blocks();
+  if (sequences_.empty()) return;
+  pieces_.clear();
+  for (Sequence& sequence : sequences_) {
+    pieces_.push_back({sequence.state.get(), std::span(sequence.history).last(1)});
+  }
+  tape_.reset();
+  Tensor logits = logits_.tensor().slice_rows(0, static_cast<int64_t>(sequences_.size()));
+  model_.write(tape_, pieces_, logits);
+  auto vocabulary = static_cast<size_t>(model_.config().vocab_size);
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    ++statistics_.written_tokens;
+    try {
+      choose(sequences_[i], {logits.row<float>(static_cast<int64_t>(i)), vocabulary});
+    } catch (const InputError& e) {
+      sequences_[i].request->result.error = e.what();
+      end(sequences_[i], FinishReason::cancelled);
+    }
+  }
+  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
+}
+
+void Engine::fold_blocks() {
+  if (options_.fold <= 0) return;
+  for (Sequence& sequence : sequences_) {
+    if (sequence.state->written() < options_.fold) continue;
+    tape_.reset();
+    try {
+      model_.fold(tape_, *sequence.state);
+      sequence.state->settle();
+    } catch (const InputError& e) {  // no room for the encoder's state
+      sequence.request->result.error = e.what();
+      end(sequence, FinishReason::cancelled);
+    }
+  }
+  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
+}
+
+bool Engine::choose(Sequence& sequence, std::span<const float> logits) {
+  const GenerationRequest& asked = sequence.request->asked;
+  Generation& generation = sequence.request->result.completions[static_cast<size_t>(sequence.completion)];
+  int32_t id = sequence.sampler.next(logits, sequence.history, static_cast<size_t>(asked.prompt.tokens()));
+  sequence.history.push_back(id);
+  generation.ids.push_back(id);
+  if (asked.options.sampling.log_probabilities) {
+    generation.log_probabilities.push_back(sequence.sampler.log_probability());
+  }
+  if (asked.options.sampling.top_log_probabilities > 0) {
+    auto top = sequence.sampler.top();
+    generation.top_log_probabilities.emplace_back(top.begin(), top.end());
+  }
+  Next next = asked.on_token ? asked.on_token(sequence.completion, id) : Next::go_on;
+  const std::vector<int32_t>& eos = asked.options.eos;
+  if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
+    end(sequence, FinishReason::eos);
+  } else if (next != Next::go_on) {
+    end(sequence, next == Next::stop ? FinishReason::stop : FinishReason::cancelled);
+  } else if (static_cast<int64_t>(generation.ids.size()) == asked.options.max_tokens) {
+    end(sequence, FinishReason::length);
+  } else if (static_cast<int64_t>(sequence.history.size()) == model_.config().max_seq_len) {
+    end(sequence, FinishReason::context);
+  }
+  return sequence.state != nullptr;
+}
+
+void Engine::end(Sequence& sequence, FinishReason reason) {
+  Generation& generation = sequence.request->result.completions[static_cast<size_t>(sequence.completion)];
+  generation.finish_reason = reason;
+  generation.decode_seconds = sequence.clock.seconds();
+  --sequence.request->running;
+  // Where writing is reading, the answer is part of the next turn's prefix.
+  State& state = *sequence.state;
+  if (options_.reuse_prefixes && state.written() > 0 && state.unread_block().empty()) {
+    state.close_block();
+    state.keep_read(state.length());  // and no room for more
+    prefixes_.insert(std::span(sequence.history).first(static_cast<size_t>(state.length())), std::move(sequence.state));
+  }
+  sequence.state.reset();
+}
+
+void Engine::fail(Request& request, const std::string& error) {
+  request.result.error = error;
+  request.started = request.asked.completions;
+  request.prompt.reset();
+}
+
+void Engine::finish_requests() {
+  for (auto& request : writing_) {
+    if (request->started < request->asked.completions || request->running > 0) continue;
+    ended_.emplace_back(request->ticket, std::move(request->result));
+    request.reset();
+  }
+  std::erase(writing_, nullptr);
+}
+
+}  // namespace tandem

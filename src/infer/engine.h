@@ -1,0 +1,128 @@
+// Generation for many requests at once: prompts are read in pieces between the steps of those that write.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "arch/model.h"
+#include "base/clock.h"
+#include "infer/generation.h"
+#include "infer/prefix_tree.h"
+
+namespace tandem {
+
+struct EngineOptions {
+  CacheOptions cache;
+  // Tokens of one step: every sequence that writes takes one, and prompts are read with what is left of them, at least
+  // one tile's worth, so that a long prompt stalls nobody for longer than it takes to read so many.
+  int64_t step_tokens = 512;
+  int64_t most_sequences = 64;  // that write at the same time
+  bool reuse_prefixes = true;
+  int64_t fold = 0;  // a block is closed and read when it has so many tokens; 0: never
+};
+
+struct GenerationRequest {
+  Prompt prompt;
+  GenerationOptions options;
+  int64_t completions = 1;  // from the same prompt; the seed of the n-th is options.sampling.seed + n
+  // Called for every new token.
+  std::function<Next(int64_t completion, int32_t id)> on_token;
+  // Looked at before each step; when set, the request ends as cancelled.
+  std::shared_ptr<const std::atomic<bool>> cancelled;
+};
+
+struct GenerationResult {
+  std::vector<Generation> completions;
+  int64_t reused_tokens = 0;  // of the prompt, which earlier requests had read
+  std::string error;          // one line; empty: none. Then completions hold what was written before it
+};
+
+struct EngineStatistics {
+  int64_t steps = 0;
+  int64_t read_tokens = 0;
+  int64_t written_tokens = 0;
+  int64_t reused_tokens = 0;
+  int64_t prefix_hits = 0;  // prompts that had something in common with an earlier one
+  int64_t evicted_prefixes = 0;
+};
+
+class Engine {
+ public:
+  using Ticket = int64_t;
+
+  // Both must outlive the engine; the model's weights are only read.
+  Engine(Context& ctx, Model& model, const EngineOptions& options);
+
+  // Puts a request at the end of the queue. InputError for ids outside the vocabulary, a prompt that leaves no room
+  // below max_seq_len, sampling options out of range, and a request that the caches cannot hold even alone.
+  Ticket submit(GenerationRequest request);
+  // One token for every sequence that writes, and a piece of the prompts that wait. False when there is nothing to do.
+  bool step();
+  // The result of a request that has ended; once.
+  std::optional<GenerationResult> take(Ticket ticket);
+  // Steps until the request has ended.
+  GenerationResult wait(Ticket ticket);
+
+  const EngineStatistics& statistics() const { return statistics_; }
+  const Caches& caches() const { return *caches_; }
+  const PrefixTree& prefixes() const { return prefixes_; }
+  void forget_prefixes() { prefixes_.clear(); }
+
+ private:
+  struct Request {
+    Ticket ticket = 0;
+    GenerationRequest asked;
+    GenerationResult result;
+    std::unique_ptr<State> prompt;  // on its way through the prompt, then what completions fork from
+    int64_t read = 0;               // tokens of asked.prompt.read
+    int64_t started = 0;            // completions
+    int64_t running = 0;
+    Stopwatch clock;
+  };
+  // One completion that writes.
+  struct Sequence {
+    Request* request;
+    int64_t completion;
+    std::unique_ptr<State> state;
+    Sampler sampler;
+    std::vector<int32_t> history;  // ids of the sequence; all but the last are in the state
+    Stopwatch clock;
+  };
+
+  int64_t most_tokens(const Request& request) const;  // that one completion may write
+  bool cancelled(const Request& request) const;
+  void drop_cancelled();
+  bool admit(Request& request);
+  bool reserve(State& state, int64_t read, int64_t write);
+  int64_t read_prompts(int64_t budget);
+  void start_completions();
+  bool start_completion(Request& request);
+  void write_sequences();
+  void fold_blocks();
+  bool choose(Sequence& sequence, std::span<const float> logits);  // false: it has ended
+  void end(Sequence& sequence, FinishReason reason);
+  void fail(Request& request, const std::string& error);
+  void finish_requests();
+
+  Model& model_;
+  EngineOptions options_;
+  Tape tape_;
+  std::unique_ptr<Caches> caches_;  // outlives all states below
+  PrefixTree prefixes_;
+  std::deque<std::unique_ptr<Request>> queue_;    // not admitted yet
+  std::deque<std::unique_ptr<Request>> reading_;  // in the order of admission
+  std::deque<std::unique_ptr<Request>> writing_;  // prompt read, completions started or to be started
+  std::deque<std::pair<Ticket, GenerationResult>> ended_;
+  std::vector<Sequence> sequences_;
+  std::vector<Piece> pieces_;
+  Storage logits_;  // [most_sequences, V]
+  Ticket next_ticket_ = 1;
+  EngineStatistics statistics_;
+};
+
+}  // namespace tandem

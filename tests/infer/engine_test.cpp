@@ -1,0 +1,213 @@
+#include "infer/engine.h"
+
+#include <gtest/gtest.h>
+
+#include "arch/model_check.h"
+#include "base/error.h"
+#include "infer/generator.h"
+
+namespace tandem::test {
+namespace {
+
+class Engines : public testing::TestWithParam<NamedConfig> {
+ protected:
+  const ModelConfig& config_ = GetParam().config;
+  Context ctx_{2};
+  std::unique_ptr<Model> model_ = random_model(config_, Precision::float32());
+
+  GenerationRequest request(uint64_t seed, int64_t prompt_tokens, int64_t max_tokens, double temperature = 0) {
+    GenerationRequest out;
+    out.prompt = Prompt::continue_text(random_rows(config_, 1, prompt_tokens, seed).ids);
+    out.options.max_tokens = max_tokens;
+    out.options.sampling.temperature = temperature;
+    out.options.sampling.seed = seed;
+    out.options.sampling.log_probabilities = true;
+    return out;
+  }
+  Generation alone(const GenerationRequest& request) {
+    Generator generator(ctx_, *model_);
+    return generator.run(request.prompt, request.options);
+  }
+  static void expect_same(const Generation& ours, const Generation& expected) {
+    EXPECT_EQ(ours.ids, expected.ids);
+    EXPECT_EQ(ours.finish_reason, expected.finish_reason);
+    ASSERT_EQ(ours.log_probabilities.size(), expected.log_probabilities.size());
+    for (size_t i = 0; i < ours.ids.size(); ++i) {
+      EXPECT_NEAR(ours.log_probabilities[i], expected.log_probabilities[i], 1e-4) << i;
+    }
+  }
+};
+
+TEST_P(Engines, ManyRequestsAtOnceGetWhatEachGetsAlone) {
+  for (int64_t step_tokens : {1, 7, 512}) {
+    Engine engine(ctx_, *model_, {.step_tokens = step_tokens, .most_sequences = 3});
+    std::vector<GenerationRequest> requests;
+    std::vector<Engine::Ticket> tickets;
+    for (uint64_t i = 0; i < 8; ++i) {
+      requests.push_back(request(i + 1, static_cast<int64_t>(1 + 3 * i % 14), static_cast<int64_t>(1 + i % 6), i % 2));
+      tickets.push_back(engine.submit(requests.back()));
+      if (i % 3 == 0) engine.step();
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      GenerationResult result = engine.wait(tickets[i]);
+      EXPECT_EQ(result.error, "");
+      expect_same(result.completions.front(), alone(requests[i]));
+    }
+    EXPECT_FALSE(engine.step());
+    EXPECT_FALSE(engine.take(tickets[0]).has_value()) << "a result is there once";
+    engine.forget_prefixes();
+    EXPECT_EQ(engine.caches().bytes_in_use(), 0);
+  }
+}
+
+TEST_P(Engines, WhatWasReadBeforeIsNotReadAgain) {
+  Engine engine(ctx_, *model_, {});
+  GenerationRequest first = request(1, 16, 4), longer = first;
+  engine.wait(engine.submit(first));
+  longer.prompt.read.push_back(5);
+  GenerationResult again = engine.wait(engine.submit(first)), more = engine.wait(engine.submit(longer));
+  EXPECT_EQ(again.reused_tokens, 15);
+  EXPECT_EQ(more.reused_tokens, 15);
+  expect_same(again.completions.front(), alone(first));
+  expect_same(more.completions.front(), alone(longer));
+  EXPECT_EQ(engine.statistics().prefix_hits, 2);
+  EXPECT_EQ(engine.statistics().reused_tokens, 30);
+  if (!model_->reads_in_pieces()) return;  // which need the whole prompt
+  GenerationRequest branch = first;
+  branch.prompt.read.resize(9);
+  branch.prompt.read.push_back(6);
+  GenerationResult other = engine.wait(engine.submit(branch));
+  EXPECT_EQ(other.reused_tokens, 9) << "in the middle of an earlier prompt";
+  expect_same(other.completions.front(), alone(branch));
+}
+
+TEST_P(Engines, CompletionsShareTheirPromptAndNothingElse) {
+  Engine engine(ctx_, *model_, {.most_sequences = 2});
+  GenerationRequest asked = request(3, 9, 6, 1.0);
+  asked.completions = 5;
+  GenerationResult result = engine.wait(engine.submit(asked));
+  ASSERT_EQ(result.completions.size(), 5u);
+  EXPECT_EQ(engine.statistics().read_tokens, 8);
+  for (int64_t c = 0; c < 5; ++c) {
+    GenerationRequest one = asked;
+    one.options.sampling.seed += static_cast<uint64_t>(c);
+    expect_same(result.completions[static_cast<size_t>(c)], alone(one));
+  }
+}
+
+TEST_P(Engines, CancelledRequestsLeaveAtTheNextStep) {
+  Engine engine(ctx_, *model_, {.step_tokens = 1, .most_sequences = 2, .reuse_prefixes = false});
+  auto flag = std::make_shared<std::atomic<bool>>(false);
+  GenerationRequest running = request(1, 3, 12), waiting = request(2, 12, 8), kept = request(3, 5, 10);
+  running.cancelled = waiting.cancelled = flag;
+  Engine::Ticket a = engine.submit(running), c = engine.submit(kept), b = engine.submit(waiting);
+  for (int i = 0; i < 4; ++i) engine.step();
+  *flag = true;
+  engine.step();
+  GenerationResult stopped = *engine.take(a), never = *engine.take(b);
+  EXPECT_EQ(stopped.completions.front().finish_reason, FinishReason::cancelled);
+  EXPECT_LT(stopped.completions.front().ids.size(), 12u);
+  EXPECT_EQ(never.completions.front().finish_reason, FinishReason::cancelled);
+  expect_same(engine.wait(c).completions.front(), alone(kept));
+  EXPECT_EQ(engine.caches().bytes_in_use(), 0);
+}
+
+TEST_P(Engines, FullCachesMakeRequestsWaitAndForgetPrefixes) {
+  int64_t most = 0;
+  {
+    Engine probe(ctx_, *model_, {.reuse_prefixes = false});
+    Engine::Ticket ticket = probe.submit(request(1, 10, 8));
+    while (probe.step()) most = std::max(most, probe.caches().bytes_in_use());
+    probe.take(ticket);
+  }
+  ASSERT_GT(most, 0);
+  Engine engine(ctx_, *model_, {.cache = {.bytes = most + most / 2}});
+  std::vector<GenerationRequest> requests;
+  std::vector<Engine::Ticket> tickets;
+  for (uint64_t i = 0; i < 6; ++i) {
+    requests.push_back(request(i + 1, 10, 8));
+    tickets.push_back(engine.submit(requests.back()));
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    expect_same(engine.wait(tickets[i]).completions.front(), alone(requests[i]));
+    EXPECT_LE(engine.caches().bytes_in_use(), engine.caches().limit());
+  }
+  EXPECT_GT(engine.statistics().evicted_prefixes, 0);
+  Engine tiny(ctx_, *model_, {.cache = {.bytes = 0}});
+  GenerationResult refused = tiny.wait(tiny.submit(request(1, 10, 8)));
+  EXPECT_NE(refused.error, "");
+  EXPECT_TRUE(refused.completions.front().ids.empty());
+}
+
+TEST_P(Engines, BadRequestsAreRefusedByThemselves) {
+  Engine engine(ctx_, *model_, {});
+  GenerationRequest good = request(1, 5, 3), unknown = good, endless = good, none = good;
+  unknown.prompt.read[0] = static_cast<int32_t>(config_.vocab_size);
+  endless.prompt.read.assign(100, 4);
+  none.completions = 0;
+  Engine::Ticket ticket = engine.submit(good);
+  EXPECT_THROW(engine.submit(unknown), InputError);
+  EXPECT_THROW(engine.submit(endless), InputError);
+  EXPECT_THROW(engine.submit(none), InputError);
+  expect_same(engine.wait(ticket).completions.front(), alone(good));
+}
+
+// Requests of random lengths that come, go and are cancelled leave no page behind.
+TEST_P(Engines, RandomLoadLeavesNoPageBehind) {
+  Engine engine(ctx_, *model_, {.step_tokens = 64, .most_sequences = 5, .fold = 3});
+  Rng rng(4, 0);
+  std::vector<Engine::Ticket> tickets;
+  std::vector<std::shared_ptr<std::atomic<bool>>> flags;
+  for (int i = 0; i < 150; ++i) {
+    GenerationRequest one = request(rng.below(20), 1 + rng.below(15), 1 + rng.below(8), 1);
+    one.completions = 1 + rng.below(3);
+    auto flag = std::make_shared<std::atomic<bool>>(false);
+    flags.push_back(flag);
+    one.cancelled = flag;
+    tickets.push_back(engine.submit(one));
+    if (rng.below(3) == 0) *flags[rng.below(static_cast<uint32_t>(flags.size()))] = true;
+    for (uint32_t s = rng.below(4); s > 0; --s) engine.step();
+  }
+  for (Engine::Ticket ticket : tickets) EXPECT_EQ(engine.wait(ticket).error, "");
+  engine.forget_prefixes();
+  EXPECT_EQ(engine.caches().bytes_in_use(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Small, Engines, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.name; });
+
+// Folding gives the tokens of a model whose blocks are cut so: each by a full forward over everything before it.
+TEST(EngineFold, TokensAreThoseOfFullForwardsOverBlocks) {
+  ModelConfig config = small_config(Arch::double_decoder);
+  Context ctx(1);
+  auto model = random_model(config, Precision::float32());
+  auto exact = random_model(config, Precision::reference());
+  for (int64_t fold : {1, 4}) {
+    for (EncoderState policy : {EncoderState::keep, EncoderState::recompute}) {
+      Engine engine(ctx, *model, {.cache = {.encoder = policy}, .fold = fold});
+      GenerationRequest asked;
+      std::vector<int32_t> ids = random_rows(config, 1, 6, 4).ids;
+      asked.prompt = Prompt::continue_text(ids);
+      asked.options.max_tokens = 12;
+      Generation ours = engine.wait(engine.submit(asked)).completions.front();
+      std::vector<int32_t> boundaries;
+      for (int64_t i = 0; i < 12; ++i) {
+        if (i % fold == 0) boundaries.push_back(static_cast<int32_t>(5 + i));
+        Batch batch;
+        batch.rows = 1;
+        batch.length = static_cast<int64_t>(ids.size());
+        batch.ids = ids;
+        for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
+        batch.segments.assign(ids.size(), 0);
+        batch.labels.assign(ids.size(), kIgnoreLabel);
+        batch.boundaries = boundaries;
+        std::vector<double> logits = logits_of(*exact, batch, ctx).back();
+        ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+      }
+      EXPECT_EQ(ours.ids, std::vector<int32_t>(ids.begin() + 6, ids.end())) << "fold " << fold;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tandem::test
