@@ -78,13 +78,14 @@ void SamplingOptions::check(const std::string& where, int64_t vocab_size) const 
   throw InputError({.what = "no token is possible", .where = where, .hint = "'banned' holds all that is allowed"});
 }
 
-Sampler::Sampler(const SamplingOptions& options) : options_(options), rng_(options.seed, kSamplingStream) {
+Sampler::Sampler(const SamplingOptions& options)
+    : options_(options), rng_(options.seed, kSamplingStream), constraint_(options.constraint) {
   options.check("sampling");
 }
 
 bool Sampler::changes_logits() const {
-  return !possible_.empty() || options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
-         options_.frequency_penalty != 0 || !options_.logit_bias.empty();
+  return !possible_.empty() || constraint_.active() || options_.repetition_penalty != 1 ||
+         options_.presence_penalty != 0 || options_.frequency_penalty != 0 || !options_.logit_bias.empty();
 }
 
 // Everything that next() will need for a vocabulary of this size.
@@ -104,10 +105,14 @@ void Sampler::prepare(size_t vocab_size) {
 }
 
 void Sampler::mask() {
-  if (possible_.empty()) return;
-  for (size_t v = 0; v < logits_.size(); ++v) {
-    if (!test_bit(possible_, v)) logits_[v] = kImpossible;
-  }
+  auto keep = [&](std::span<const uint64_t> bits) {
+    for (size_t v = 0; v < logits_.size(); ++v) {
+      bool possible = v / 64 < bits.size() && (bits[v / 64] >> v % 64 & 1) != 0;
+      if (!possible) logits_[v] = kImpossible;
+    }
+  };
+  if (!possible_.empty()) keep(possible_);
+  if (constraint_.active()) keep(constraint_.mask());
 }
 
 void Sampler::penalise_repetition(std::span<const int32_t> history) {
@@ -262,9 +267,13 @@ int32_t Sampler::next(std::span<const float> logits, std::span<const int32_t> hi
     best = largest_logit(adjusted);
   }
   if (best < 0 || std::isinf(adjusted[static_cast<size_t>(best)])) {
-    throw InputError({.what = "no token is possible", .where = "sampling", .hint = "too many are excluded"});
+    throw InputError({.what = "no token is possible",
+                      .where = "sampling",
+                      .hint = constraint_.active() ? "can the tokenizer write what the constraint asks for?"
+                                                   : "too many are excluded"});
   }
   int32_t id = options_.temperature == 0 ? best : draw(adjusted, adjusted[static_cast<size_t>(best)]);
+  if (constraint_.active()) constraint_.accept(id);
   if (measured) log_probability_ = static_cast<double>(logits[static_cast<size_t>(id)]) - log_sum_;
   return id;
 }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
+#include "infer/constraint.h"
 #include "infer/logits.h"
 
 namespace tandem {
@@ -22,6 +24,8 @@ struct SamplingOptions {
   // 1. Which tokens are possible at all.
   std::vector<int32_t> allowed;  // only these; empty: all
   std::vector<int32_t> banned;   // never these, allowed or not
+  // Only what keeps the tokens drawn so far on the way to a text of this grammar; none: anything.
+  std::shared_ptr<const Constraint> constraint;
 
   // 2. Tokens that the sequence already holds, prompt included, once per distinct id: positive logits are divided by
   // this, negative ones multiplied (Keskar et al. 2019). 1: off.
@@ -63,17 +67,21 @@ struct TokenLogProbability {
 // Neither greedy decoding nor top_k sorts the vocabulary, and top_p sorts only as much of it as it keeps.
 //
 // A copy continues the sequence independently: the state of a request that forks. After the first call with a
-// vocabulary next() allocates nothing.
+// vocabulary next() allocates nothing, except where a constraint meets a place for the first time.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
 
   // logits [V], left as they are; `history`: ids of the sequence so far, of which the first `prompt_tokens` were given.
+  // A constraint goes on with the token returned: whoever writes another one instead copies the sampler before.
   // InputError when the largest logit is not a finite number (damaged weights), and when no token is possible.
   int32_t next(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens = 0);
 
   // Of the last next(), when asked for. `top` has the most probable first, the smaller id on a tie; fewer than asked
   // for when fewer have a probability at all.
+  // Of options.constraint, with the tokens drawn so far.
+  const ConstraintState& constraint() const { return constraint_; }
+
   double log_probability() const { return log_probability_; }
   std::span<const TokenLogProbability> top() const { return top_; }
 
@@ -104,6 +112,7 @@ class Sampler {
 
   SamplingOptions options_;
   Rng rng_;
+  ConstraintState constraint_;
   size_t vocab_size_ = 0;
   std::vector<uint64_t> possible_;  // one bit per id; empty: all
   std::vector<float> logits_;       // behind steps 1 to 4

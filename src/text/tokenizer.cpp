@@ -1,6 +1,7 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
+#include <cctype>
 #include <span>
 
 #include "base/error.h"
@@ -193,34 +194,44 @@ bool Tokenizer::is_special(int32_t id) const {
 
 namespace {
 
-bool is_byte_token(std::string_view token) { return token.size() == 6 && token.starts_with("<0x") && token[5] == '>'; }
+bool is_byte_token(std::string_view token) {
+  auto hex = [&](size_t at) { return std::isxdigit(static_cast<unsigned char>(token[at])) != 0; };
+  return token.size() == 6 && token.starts_with("<0x") && token[5] == '>' && hex(3) && hex(4);
+}
 
-size_t decoded_bytes(const Decoder& decoder, std::string_view token, int times) {
+std::string decoded(const Decoder& decoder, std::string_view token, int times) {
   DecodeStream stream(decoder);
   std::string text;
   for (int i = 0; i < times; ++i) stream.push(token, text);
   stream.finish(text);
-  return text.size();
+  return text;
 }
 
 }  // namespace
 
-std::vector<int32_t> Tokenizer::text_bytes() const {
-  std::vector<int32_t> bytes(impl_->tokens.size(), 0);
+std::vector<std::string> Tokenizer::token_bytes(TokenPlace place) const {
+  std::vector<std::string> bytes(impl_->tokens.size());
   for (size_t id = 0; id < bytes.size(); ++id) {
     if (impl_->tokens[id].empty() || impl_->special[id]) continue;
     const std::string& token = impl_->decoding[id];
     if (impl_->decoder.is_byte_level()) {
-      bytes[id] = static_cast<int32_t>(ByteAlphabet::get().decode(token).value_or(token).size());
+      bytes[id] = ByteAlphabet::get().decode(token).value_or(token);
     } else if (impl_->decoder.has_byte_tokens() && is_byte_token(impl_->tokens[id])) {
-      bytes[id] = 1;
+      bytes[id] = static_cast<char>(std::stoi(impl_->tokens[id].substr(3, 2), nullptr, 16));
     } else {
+      std::string once = decoded(impl_->decoder, token, 1);
       // Behind another token, for the first one of a text may lose its space.
-      bytes[id] =
-          static_cast<int32_t>(decoded_bytes(impl_->decoder, token, 2) - decoded_bytes(impl_->decoder, token, 1));
+      std::string twice = place == TokenPlace::inside ? decoded(impl_->decoder, token, 2) : "";
+      bytes[id] = place == TokenPlace::first ? once : twice.substr(std::min(once.size(), twice.size()));
     }
   }
   return bytes;
+}
+
+std::vector<int32_t> Tokenizer::text_bytes() const {
+  std::vector<int32_t> sizes;
+  for (const std::string& bytes : token_bytes(TokenPlace::inside)) sizes.push_back(static_cast<int32_t>(bytes.size()));
+  return sizes;
 }
 
 const std::string& Tokenizer::file_bytes() const { return impl_->bytes; }

@@ -21,6 +21,9 @@ enum class TokenizerFormat {
 // By the name: *.model is SentencePiece's, everything else a tokenizer.json.
 TokenizerFormat tokenizer_format(const std::filesystem::path& path);
 
+// Some decoders drop a space in front of a text.
+enum class TokenPlace { first, inside };
+
 class Tokenizer {
  public:
   // InputError for a file that is missing, malformed or of a kind that is not supported.
@@ -53,7 +56,10 @@ class Tokenizer {
   std::optional<int32_t> token_to_id(std::string_view token) const;
   std::string id_to_token(int32_t id) const;
   bool is_special(int32_t id) const;
-  // Bytes of text that a token stands for inside a text, by id; 0 for special tokens and ids without a token.
+  // The bytes that each token stands for as the first of a text or inside it, by id, also where they are only a part of
+  // a character; empty for special tokens and ids without a token.
+  std::vector<std::string> token_bytes(TokenPlace place) const;
+  // How many they are, inside a text.
   std::vector<int32_t> text_bytes() const;
 
   // The file's bytes, as read or as written by the trainer, what it is called in a model folder, and the 64-bit hash of

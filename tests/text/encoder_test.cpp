@@ -141,6 +141,20 @@ TEST(TextBytes, AreThoseOfTheText) {
   }
 }
 
+TEST(TokenBytes, AddUpToTheDecodedText) {
+  for (const char* name : {"gpt2", "fallback", "spm_bpe"}) {
+    Tokenizer tokenizer = Tokenizer::load_from_folder(test::golden_tokenizers() / name);
+    std::vector<std::string> first = tokenizer.token_bytes(TokenPlace::first);
+    std::vector<std::string> inside = tokenizer.token_bytes(TokenPlace::inside);
+    for (std::string text : {"First Citizen: speak,  speak.", " What\nis it?", "caf\u00E9 \U0001F44D"}) {
+      std::vector<int32_t> ids = tokenizer.encode(text);
+      std::string sum = first[static_cast<size_t>(ids[0])];
+      for (size_t i = 1; i < ids.size(); ++i) sum += inside[static_cast<size_t>(ids[i])];
+      EXPECT_EQ(sum, tokenizer.decode(ids)) << name;
+    }
+  }
+}
+
 TEST(Tokenizer, FolderHoldsExactlyOne) {
   auto folder = test::golden_tokenizers();
   EXPECT_EQ(Tokenizer::load_from_folder(folder / "gpt2").file_name(), "tokenizer.json");
