@@ -5,8 +5,11 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "infer/grammar_reader.h"
+#include "infer/json_schema.h"
 #include "infer/text_generation.h"
 #include "input.h"
 #include "interrupt.h"
@@ -25,6 +28,8 @@ struct Options {
   std::vector<std::string> stops;
   std::vector<std::string> logit_bias;           // ID:VALUE
   std::optional<int64_t> top_log_probabilities;  // given: log-probabilities are printed
+  std::string json_schema;                       // files; empty: none
+  std::string grammar;
   bool chat = false;
   bool echo = false;
   bool json = false;
@@ -104,6 +109,16 @@ OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
           {"tokens_per_second", result.tokens.tokens_per_second()}};
 }
 
+// The grammar that --json-schema or --grammar gives, read before the model is.
+std::optional<Grammar> read_constraint(const Options& options) {
+  if (!options.json_schema.empty() && !options.grammar.empty()) {
+    throw InputError({.what = "--json-schema and --grammar exclude each other"});
+  }
+  if (!options.json_schema.empty()) return read_json_schema(read_file(options.json_schema), options.json_schema);
+  if (!options.grammar.empty()) return read_grammar(read_file(options.grammar), options.grammar);
+  return {};
+}
+
 // What the command line says about sampling beyond plain numbers.
 SamplingOptions sampling_options(const Options& options) {
   SamplingOptions sampling = options.generation.sampling;
@@ -119,6 +134,7 @@ SamplingOptions sampling_options(const Options& options) {
 
 int run(const Options& options) {
   SamplingOptions sampling = sampling_options(options);
+  std::optional<Grammar> grammar = read_constraint(options);
   InterruptScope interrupts;
   std::string text = options.prompt ? *options.prompt : prompt_from_standard_input();
   if (interrupted()) return kInterruptedExit;
@@ -127,6 +143,10 @@ int run(const Options& options) {
   LoadedModel loaded = load(options.model, ctx);
   Prompt prompt = make_prompt(loaded, text, options.chat);
   GenerationOptions generation = options.generation;
+  if (grammar) {
+    auto vocabulary = std::make_shared<ConstraintVocabulary>(loaded.tokenizer, std::vector{loaded.document_tokens.eos});
+    sampling.constraint = std::make_shared<Constraint>(*grammar, std::move(vocabulary));
+  }
   generation.sampling = std::move(sampling);
   generation.eos = {loaded.document_tokens.eos};
   Generator generator(ctx, *loaded.model);
@@ -175,6 +195,8 @@ void add_sampling_options(CLI::App& verb, Options& options) {
       ->allow_extra_args(false);
   verb.add_option("--allow", sampling.allowed, "Write only tokens with these ids; may be repeated")
       ->allow_extra_args(false);
+  verb.add_option("--json-schema", options.json_schema, "Write only JSON that satisfies the schema in this file");
+  verb.add_option("--grammar", options.grammar, "Write only texts of the grammar (GBNF) in this file");
   verb.add_option("--log-probabilities", options.top_log_probabilities,
                   "With --json: of every token written, and of the N most probable ones")
       ->type_name("N");
@@ -187,6 +209,7 @@ void add_generate_verb(CLI::App& app, Action& action) {
   SamplingOptions& sampling = options->generation.sampling;
   CLI::App* verb = app.add_subcommand("generate", "Continue a text, or answer a chat prompt");
   add_model_options(*verb, options->model);
+  options->model.generates = true;
   verb->add_option("--prompt", options->prompt, "Text to continue; left out: standard input");
   verb->add_option("--max-tokens", options->generation.max_tokens, "Write at most so many tokens")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))

@@ -18,6 +18,10 @@ void add_run_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("--precision", options.precision, "bf16 where the processor has products for it, else float32 (auto)")
       ->check(CLI::IsMember({"auto", "float32", "bf16"}))
       ->capture_default_str();
+  verb.add_option("--quantize", options.quantize,
+                  "Weights in int8 (a scale per output), in int4 (a scale per 32 inputs)")
+      ->check(CLI::IsMember({"none", "int8", "int4"}))
+      ->capture_default_str();
 }
 
 Precision chosen_precision(const std::string& name, Isa isa) {
@@ -27,6 +31,12 @@ Precision chosen_precision(const std::string& name, Isa isa) {
 }
 
 namespace {
+
+kernels::WeightFormat weight_format(const std::string& quantize, const Precision& precision) {
+  if (quantize == "int8") return kernels::WeightFormat::int8;
+  if (quantize == "int4") return kernels::WeightFormat::int4;
+  return precision.activation == DType::bf16 ? kernels::WeightFormat::bf16 : kernels::WeightFormat::f32;
+}
 
 void set_boundaries(ModelConfig& config, const std::string& text) {
   if (text.empty()) return;
@@ -47,7 +57,7 @@ void set_boundaries(ModelConfig& config, const std::string& text) {
 
 }  // namespace
 
-LoadedModel load(const ModelOptions& options, const Context& ctx) {
+LoadedModel load(const ModelOptions& options, Context& ctx) {
   std::filesystem::path folder = options.model;
   ModelConfig config = read_model_config(folder);
   Tokenizer tokenizer = Tokenizer::load_from_folder(folder);
@@ -61,8 +71,11 @@ LoadedModel load(const ModelOptions& options, const Context& ctx) {
   DocumentTokens document_tokens = find_document_tokens(tokenizer, DataConfig{});
   set_boundaries(config, options.boundaries);
   Precision precision = chosen_precision(options.precision, ctx.isa());
-  return {std::move(tokenizer), document_tokens,
-          load_model(folder, config, precision, ParameterStore::Gradients::none)};
+  std::unique_ptr<Model> model = load_model(folder, config, precision, ParameterStore::Gradients::none);
+  if (options.generates || options.quantize != "none") {
+    model->parameters().pack(ctx, weight_format(options.quantize, precision));
+  }
+  return {std::move(tokenizer), document_tokens, std::move(model)};
 }
 
 }  // namespace tandem::app

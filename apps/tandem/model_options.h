@@ -17,6 +17,10 @@ struct ModelOptions {
   std::string model;
   int threads = 0;
   std::string precision = "auto";
+  std::string quantize = "none";
+  // Few tokens at a time will be computed: weights are laid out for that. Otherwise only when they are quantised, so that
+  // scores are those of training to the last digit.
+  bool generates = false;
   std::string boundaries;  // how blocks are chosen instead of as in training; empty: as in training
 };
 
@@ -35,6 +39,6 @@ Precision chosen_precision(const std::string& name, Isa isa);
 
 // InputError when the folder does not hold a model, its tokenizer has ids that the model lacks, or blocks are asked of
 // a model that has none.
-LoadedModel load(const ModelOptions& options, const Context& ctx);
+LoadedModel load(const ModelOptions& options, Context& ctx);
 
 }  // namespace tandem::app

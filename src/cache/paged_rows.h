@@ -59,7 +59,7 @@ class GatheredRows {
   int64_t add(const PagedRows& rows);
   // The same for rows [first, first + count) of the tokens of a pass.
   int64_t add(int64_t first, int64_t count);
-  // Rows of the pool's columns; kFiller where nothing is copied.
+  // Rows of the pool's columns; kFiller for a row of zeros, which nobody sees but which a tile may run over.
   static constexpr int32_t kFiller = -1;
   std::span<const int32_t> rows() const { return rows_; }
 

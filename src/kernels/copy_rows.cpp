@@ -49,7 +49,11 @@ void gather_rows(Context& ctx, const Tensor& to, const Tensor& from, std::span<c
   ProfileScope scope(ctx.profiler(), "copy rows", 0, 2.0 * static_cast<double>(to.bytes()));
   in_chunks(ctx, to.rows(), [&](int64_t i) {
     int32_t row = rows[static_cast<size_t>(i)];
-    if (row >= 0) std::memcpy(row_of(to, i), row_of(from, row), bytes);
+    if (row >= 0) {
+      std::memcpy(row_of(to, i), row_of(from, row), bytes);
+    } else {
+      std::memset(row_of(to, i), 0, bytes);
+    }
   });
 }
 

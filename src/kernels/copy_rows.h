@@ -11,7 +11,7 @@ namespace tandem::kernels {
 // to[slots[i]] = from[i]; slots are distinct rows of `to`.
 void scatter_rows(Context& ctx, const Tensor& to, std::span<const int32_t> slots, const Tensor& from);
 
-// to[i] = from[rows[i]]; where rows[i] is negative, to[i] keeps what it has.
+// to[i] = from[rows[i]]; zeros where rows[i] is negative.
 void gather_rows(Context& ctx, const Tensor& to, const Tensor& from, std::span<const int32_t> rows);
 
 }  // namespace tandem::kernels

@@ -56,6 +56,16 @@ void ParameterStore::refresh_compute() {
   }
 }
 
+void ParameterStore::pack(Context& ctx, kernels::WeightFormat format) {
+  if (is_reference(precision_.activation)) return;
+  for (Parameter& p : parameters_) {
+    if (p.grad().defined()) throw LogicError({.what = "pack: the parameters are trained", .where = p.name()});
+    if (p.group() == MupGroup::vector || p.shape().rank() != 2) continue;
+    p.packed_ = kernels::pack(ctx, p.master(), format);
+    p.compute_ = Storage();
+  }
+}
+
 void ParameterStore::zero_gradients() {
   for (Parameter& p : parameters_) {
     if (p.grad().defined()) std::memset(p.grad().data, 0, static_cast<size_t>(p.grad().bytes()));

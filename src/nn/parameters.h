@@ -5,6 +5,7 @@
 #include <deque>
 #include <string>
 
+#include "kernels/packed_weight.h"
 #include "ops/tape.h"
 #include "tensor/arena.h"
 
@@ -39,9 +40,10 @@ class Parameter {
   // The copy in the type of the activations; the master itself in float32, and always for vectors.
   const Tensor& compute() const { return compute_.tensor().defined() ? compute_.tensor() : master_.tensor(); }
   bool has_own_compute() const { return compute_.tensor().defined(); }
+  const kernels::PackedWeight& packed() const { return packed_; }  // undefined unless the store was packed
 
   // As an operand of matrix products and norms; as a table of vectors to look up.
-  Weight weight() const { return {compute(), grad()}; }
+  Weight weight() const { return {compute(), grad(), packed_.defined() ? &packed_ : nullptr}; }
   Weight table() const { return {master(), grad()}; }
 
  private:
@@ -53,6 +55,7 @@ class Parameter {
   Storage master_;
   Storage compute_;
   Storage grad_;
+  kernels::PackedWeight packed_;
 };
 
 class ParameterStore {
@@ -70,6 +73,9 @@ class ParameterStore {
   // Rounds the masters into the compute copies. The optimizer keeps them in step afterwards.
   void refresh_compute();
   void zero_gradients();
+  // For inference: matrices, and the embedding as the output projection, in the format that products read; the copies
+  // in the type of the activations go. Does nothing in reference precisions. LogicError in stores with gradients.
+  void pack(Context& ctx, kernels::WeightFormat format);
 
   std::deque<Parameter>& all() { return parameters_; }
   const std::deque<Parameter>& all() const { return parameters_; }

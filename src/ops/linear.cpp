@@ -2,6 +2,7 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
+#include "kernels/packed_matmul.h"
 
 namespace tandem::ops {
 namespace {
@@ -23,11 +24,19 @@ void linear_backward(Tape& tape, const Tensor& dy, Var x, const Weight& weight) 
 
 }  // namespace
 
+void multiply(Tape& tape, const Tensor& y, const Tensor& x, const Weight& weight) {
+  if (weight.packed && !tape.recording()) {
+    kernels::packed_matmul(tape.context(), y, x, *weight.packed);
+  } else {
+    kernels::matmul_nt(tape.context(), y, x, weight.value);
+  }
+}
+
 Var linear(Tape& tape, Var x, const Weight& weight, bool shared_grad) {
   int64_t tokens = x->value.rows(), in = weight.value.shape[1], out_size = weight.value.shape[0];
   check_shape("linear", "x", x->value, {tokens, in});
   Var out = tape.activation({tokens, out_size}, shared_grad);
-  kernels::matmul_nt(tape.context(), out->value, x->value, weight.value);
+  multiply(tape, out->value, x->value, weight);
   tape.on_backward([=](Tape& t) {
     if (!out->grad.defined()) return;
     linear_backward(t, out->grad, x, weight);
@@ -41,7 +50,7 @@ Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight) {
   check_shape("linear_residual", "x", x->value, {tokens, in});
   check_shape("linear_residual", "residual", residual->value, {tokens, out_size});
   Var out = tape.residual({tokens, out_size});
-  kernels::matmul_nt(tape.context(), out->value, x->value, weight.value);
+  multiply(tape, out->value, x->value, weight);
   kernels::add(tape.context(), out->value, out->value, residual->value);
   tape.on_backward([=](Tape& t) {
     if (!out->grad.defined()) return;

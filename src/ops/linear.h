@@ -11,4 +11,7 @@ Var linear(Tape& tape, Var x, const Weight& weight, bool shared_grad = false);
 // residual + x W^T, on the residual stream: the end of an attention or MLP branch.
 Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight);
 
+// y = x W^T alone, by the packed weight where there is one and the tape does not record.
+void multiply(Tape& tape, const Tensor& y, const Tensor& x, const Weight& weight);
+
 }  // namespace tandem::ops

@@ -40,10 +40,16 @@ struct Node {
 };
 using Var = Node*;
 
-// A trainable tensor as operations see it. Gradients are added to `grad`; undefined: not wanted.
+namespace kernels {
+class PackedWeight;
+}
+
+// A trainable tensor as operations see it. Gradients are added to `grad`; undefined: not wanted. Where `packed` is
+// given, passes that do not record multiply by it instead of `value`.
 struct Weight {
   Tensor value;
   Tensor grad;
+  const kernels::PackedWeight* packed = nullptr;
 };
 
 class Tape {

@@ -220,6 +220,75 @@ TEST_P(Sequences, FullCachesRefuseOneSequenceAndKeepTheOthers) {
 INSTANTIATE_TEST_SUITE_P(Small, Sequences, testing::ValuesIn(small_configs()),
                          [](const auto& test) { return test.param.name; });
 
+// With packed weights a sequence's logits are the same bits whatever else is in a pass and however its prompt was cut.
+class PackedSequences : public testing::TestWithParam<NamedConfig> {};
+
+TEST_P(PackedSequences, BitsDoNotDependOnThePass) {
+  ModelConfig config = GetParam().config;
+  config.max_seq_len = 300;
+  Context ctx(2);
+  struct Format {
+    kernels::WeightFormat weights;
+    Precision precision;
+  };
+  std::vector<Format> formats{{kernels::WeightFormat::f32, Precision::float32()},
+                              {kernels::WeightFormat::int8, Precision::float32()}};
+  if (has_bf16_products(ctx.isa())) {
+    formats.push_back({kernels::WeightFormat::bf16, Precision::bfloat16()});
+    formats.push_back({kernels::WeightFormat::int4, Precision::bfloat16()});
+  }
+  for (const Format& format : formats) {
+    auto model = random_model(config, format.precision);
+    model->parameters().pack(ctx, format.weights);
+    Tape tape(ctx, format.precision, Tape::Mode::no_grad);
+    auto caches = model->new_caches({});
+    auto ids = [&](size_t i) { return random_rows(config, 1, static_cast<int64_t>(60 + 37 * i % 200), 20 + i).ids; };
+    // Reads in pieces of `chunk`, `batch` sequences in a pass, the first of them last; four steps of writing.
+    auto run = [&](size_t batch, size_t chunk) {
+      std::vector<std::vector<int32_t>> tokens;
+      std::vector<std::unique_ptr<State>> states;
+      for (size_t i = 0; i < batch; ++i) {
+        tokens.push_back(ids(batch - 1 - i));
+        states.push_back(model->new_state(*caches));
+      }
+      for (size_t begin = 0; begin < 260; begin += chunk) {
+        std::vector<Piece> pieces;
+        for (size_t i = 0; i < batch; ++i) {
+          size_t prompt = tokens[i].size() - 4, first = std::min(begin, prompt), end = std::min(begin + chunk, prompt);
+          if (end > first) pieces.push_back({states[i].get(), std::span(tokens[i]).subspan(first, end - first)});
+        }
+        tape.reset();
+        model->read(tape, pieces);
+      }
+      std::vector<float> out;
+      Storage logits(DType::f32, {static_cast<int64_t>(batch), config.vocab_size});
+      for (size_t step = 0; step < 4; ++step) {
+        std::vector<Piece> pieces;
+        for (size_t i = 0; i < batch; ++i) {
+          pieces.push_back({states[i].get(), std::span(tokens[i]).subspan(tokens[i].size() - 4 + step, 1)});
+        }
+        tape.reset();
+        model->write(tape, pieces, logits.tensor());
+        const float* last = logits.tensor().row<float>(static_cast<int64_t>(batch) - 1);
+        out.insert(out.end(), last, last + config.vocab_size);
+      }
+      return out;
+    };
+    std::vector<float> alone = run(1, 300);
+    for (size_t batch : {size_t{2}, size_t{4}, size_t{8}}) {
+      EXPECT_EQ(run(batch, 300), alone) << weight_format_name(format.weights) << ", " << batch << " sequences";
+    }
+    if (!model->reads_in_pieces()) continue;
+    for (size_t chunk : {size_t{1}, size_t{7}, size_t{64}, size_t{100}}) {
+      EXPECT_EQ(run(1, chunk), alone) << weight_format_name(format.weights) << ", pieces of " << chunk;
+      EXPECT_EQ(run(3, chunk), alone) << weight_format_name(format.weights) << ", 3 in pieces of " << chunk;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Small, PackedSequences, testing::ValuesIn(small_configs()),
+                         [](const auto& test) { return test.param.name; });
+
 // The claim of the architecture, on pages that are really there: 8+4 layers against 12.
 TEST(StatePages, ADoubleDecoderHoldsAThird) {
   Context ctx(1);

@@ -27,7 +27,8 @@ TEST(CopyRows, GatherUndoesScatter) {
     slots.push_back(-1);
     kernels::gather_rows(ctx, back.tensor(), to.tensor(), slots);
     for (int64_t r = 0; r < 131; ++r) {
-      for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(load_element(back.tensor(), r, i), static_cast<double>(r));
+      double expected = r < 130 ? static_cast<double>(r) : 0.0;
+      for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(load_element(back.tensor(), r, i), expected);
     }
   }
 }
