@@ -82,8 +82,9 @@ void multiply(Context& ctx, const Tensor& y, const Blocks& blocks, Range block_r
   }
 }
 
-// One block: the time is that of reading the panels from memory. Every chunk begins where nothing was fetched ahead, so
-// there are few: long ones first, then ever shorter ones, with which the threads finish together.
+// Few blocks: the time is that of reading the panels from memory. Every chunk begins where nothing was fetched ahead,
+// so there are few: long ones first, then ever shorter ones, with which the threads finish together.
+constexpr int64_t kStreamedBlocks = 4;
 void multiply_streaming(Context& ctx, const Tensor& y, const Blocks& blocks, const PackedWeight& weight, Store store) {
   const int64_t share = 2 * ctx.pool().threads();
   auto length = [&](int64_t begin) { return chunk_count(weight.panels() - begin, share); };
@@ -93,7 +94,7 @@ void multiply_streaming(Context& ctx, const Tensor& y, const Blocks& blocks, con
   begins[0] = 0;
   for (int64_t i = 0; i < chunks; ++i) begins[i + 1] = begins[i] + length(begins[i]);
   ctx.pool().run(chunks, [&](int64_t chunk, int) {
-    multiply(ctx, y, blocks, {0, 1}, weight, {begins[chunk], begins[chunk + 1]}, store);
+    multiply(ctx, y, blocks, {0, blocks.count()}, weight, {begins[chunk], begins[chunk + 1]}, store);
   });
 }
 
@@ -123,7 +124,7 @@ void packed_matmul(Context& ctx, const Tensor& y, const Tensor& x, const PackedW
 
   ArenaScope arena(ctx.scratch());
   Blocks blocks = lay_out(ctx, x, weight);
-  if (blocks.count() == 1) return multiply_streaming(ctx, y, blocks, weight, store);
+  if (blocks.count() <= kStreamedBlocks) return multiply_streaming(ctx, y, blocks, weight, store);
   multiply_tiled(ctx, y, blocks, weight, store);
 }
 

@@ -16,7 +16,8 @@ namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
 #if defined(__AVX512F__)
 inline constexpr int kManyRows = 12, kManySums = 24;
-inline constexpr int kManyIntegerRows = 12, kManyIntegerSums = 24;
+// Quantised formats hold each sum twice: the integers of a group and the finished groups.
+inline constexpr int kManyIntegerRows = 6, kManyIntegerSums = 12;
 #else
 inline constexpr int kManyRows = 6, kManySums = 12;
 inline constexpr int kManyIntegerRows = 4, kManyIntegerSums = 8;
@@ -48,6 +49,7 @@ struct FormatF32 {
 
   template <int R, int V>
   static TANDEM_INLINE void add_group(F (&sum)[R][V], const char* w, const char* x, int first) {
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kGroup; ++k) {
       F weight[V];
 #pragma GCC unroll 4
@@ -80,6 +82,7 @@ struct FormatBf16 {
 
   template <int R, int V>
   static TANDEM_INLINE void add_group(F (&sum)[R][V], const char* w, const char* x, int first) {
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kRowWords; ++k) {
       __m512bh weight[V];
 #pragma GCC unroll 4
@@ -115,6 +118,7 @@ struct FormatBf16 {
 
   template <int R, int V>
   static TANDEM_INLINE void add_group(F (&sum)[R][V], const char* w, const char* x, int first) {
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kGroup; k += 2) {
       const float* row = reinterpret_cast<const float*>(x) + k * R;
 #pragma GCC unroll 4
@@ -134,27 +138,40 @@ struct FormatBf16 {
 
 #endif
 
+inline constexpr int32_t kInfinityBits = 0x7F800000;
+
 // n <= N activations as N bytes; then their scale (f32) and what the integer sums start from (i32): the weights'
 // integers are too large by `offset`, which makes the products too large by offset times the sum of the activations'
 // integers.
 template <int64_t N, class T>
 TANDEM_INLINE void quantise(void* to, const T* x, int64_t n, int offset) {
-  F most = zero(), poison = zero();
-  for (int64_t i = 0; i < N; i += kLanes) {
-    F value = load_padded(x, i, n);
-    most = max(most, abs(value));
-    poison = fma(value, zero(), poison);  // not zero where a value is not finite
+  constexpr int kCount = N / kLanes;
+  F value[kCount];
+  if (n == N) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; ++i) value[i] = load(x + i * kLanes);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kCount; ++i) value[i] = load_padded(x, i * kLanes, n);
   }
-  float top = reduce_max(most);
+  // Magnitudes compare as integers, too, and then what is not finite is the largest.
+  I most = magnitude_bits(value[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < kCount; ++i) most = max(most, magnitude_bits(value[i]));
+  int32_t bits = reduce_max(most);
+  float top;
+  __builtin_memcpy(&top, &bits, sizeof top);
   bool some = top >= kLeastActivation;
   F inverse = broadcast(some ? 127.0f / top : 0.0f);
   I sum = broadcast_word(0);
-  for (int64_t i = 0; i < N; i += kLanes) {
-    I integers = to_integer(load_padded(x, i, n) * inverse);
+#pragma GCC unroll 8
+  for (int i = 0; i < kCount; ++i) {
+    I integers = to_integer(value[i] * inverse);
     sum = sum + integers;
-    store_bytes(static_cast<char*>(to) + i, integers);
+    store_bytes(static_cast<char*>(to) + i * kLanes, integers);
   }
-  float scale = (some ? top * (1.0f / 127.0f) : 0.0f) + reduce_add(poison);
+  float scale = some ? top * (1.0f / 127.0f) : 0.0f;
+  if (bits >= kInfinityBits) scale = __builtin_nanf("");
   int32_t start = -offset * reduce_add(sum);
   __builtin_memcpy(static_cast<char*>(to) + N, &scale, sizeof scale);
   __builtin_memcpy(static_cast<char*>(to) + N + kWordBytes, &start, sizeof start);
@@ -195,6 +212,7 @@ struct FormatInt8 {
   static TANDEM_INLINE void add_group(F (&sum)[R][V], const char* w, const char* x, int first) {
     I whole[R][V];
     start_sums<kGroup>(whole, x);
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kWords; ++k) {
       I weight[V];
 #pragma GCC unroll 4
@@ -235,6 +253,7 @@ struct FormatInt4 {
     I whole[R][V];
     start_sums<kGroup>(whole, x);
     const I low_bits = broadcast_word(0x0F0F0F0F);
+#pragma GCC unroll 4
     for (int64_t k = 0; k < kWords / 2; ++k) {
       I low[V], high[V];
 #pragma GCC unroll 4

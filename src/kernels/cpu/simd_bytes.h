@@ -18,6 +18,10 @@ TANDEM_INLINE I to_integer(F x) { return {_mm512_cvtps_epi32(x.v)}; }  // neares
 TANDEM_INLINE I operator+(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }
 TANDEM_INLINE I operator&(I a, I b) { return {_mm512_and_si512(a.v, b.v)}; }
 TANDEM_INLINE I shift_right_4(I x) { return {_mm512_srli_epi32(x.v, 4)}; }
+TANDEM_INLINE I max(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
+TANDEM_INLINE I magnitude_bits(F x) {
+  return {_mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(0x7FFFFFFF))};
+}
 TANDEM_INLINE F reinterpret(I x) { return {_mm512_castsi512_ps(x.v)}; }
 TANDEM_INLINE I high_bf16(I x) { return {_mm512_and_si512(x.v, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)))}; }
 TANDEM_INLINE I low_bf16(I x) { return {_mm512_slli_epi32(x.v, 16)}; }
@@ -25,6 +29,9 @@ TANDEM_INLINE I low_bf16(I x) { return {_mm512_slli_epi32(x.v, 16)}; }
 TANDEM_INLINE void store_bytes(void* p, I x) { _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x.v)); }
 TANDEM_INLINE __m256i add_halves(I x) {
   return _mm256_add_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
+}
+TANDEM_INLINE __m256i max_halves(I x) {
+  return _mm256_max_epi32(_mm512_castsi512_si256(x.v), _mm512_extracti64x4_epi64(x.v, 1));
 }
 
 // sum + w[0] x[0] + .. + w[3] x[3] per lane, exactly; w unsigned, x signed.
@@ -59,6 +66,10 @@ TANDEM_INLINE I to_integer(F x) { return {_mm256_cvtps_epi32(x.v)}; }
 TANDEM_INLINE I operator+(I a, I b) { return {_mm256_add_epi32(a.v, b.v)}; }
 TANDEM_INLINE I operator&(I a, I b) { return {_mm256_and_si256(a.v, b.v)}; }
 TANDEM_INLINE I shift_right_4(I x) { return {_mm256_srli_epi32(x.v, 4)}; }
+TANDEM_INLINE I max(I a, I b) { return {_mm256_max_epi32(a.v, b.v)}; }
+TANDEM_INLINE I magnitude_bits(F x) {
+  return {_mm256_and_si256(_mm256_castps_si256(x.v), _mm256_set1_epi32(0x7FFFFFFF))};
+}
 TANDEM_INLINE F reinterpret(I x) { return {_mm256_castsi256_ps(x.v)}; }
 TANDEM_INLINE I high_bf16(I x) { return {_mm256_and_si256(x.v, _mm256_set1_epi32(static_cast<int>(0xFFFF0000)))}; }
 TANDEM_INLINE I low_bf16(I x) { return {_mm256_slli_epi32(x.v, 16)}; }
@@ -67,6 +78,7 @@ TANDEM_INLINE void store_bytes(void* p, I x) {
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
 TANDEM_INLINE __m256i add_halves(I x) { return x.v; }
+TANDEM_INLINE __m256i max_halves(I x) { return x.v; }
 
 TANDEM_INLINE I dot_bytes(I sum, I w, I x) {
   __m256i even = _mm256_madd_epi16(_mm256_and_si256(w.v, _mm256_set1_epi16(0xFF)),
@@ -86,6 +98,12 @@ TANDEM_INLINE int32_t reduce_add(I x) {
   __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+TANDEM_INLINE int32_t reduce_max(I x) {
+  __m256i eight = max_halves(x);
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
 }
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE
