@@ -4,8 +4,9 @@
 namespace tandem::app {
 
 void add_bench_verb(CLI::App& app, Action& action) {
-  CLI::App* bench = app.add_subcommand("bench", "speed and memory of this machine's kernels and training steps");
+  CLI::App* bench = app.add_subcommand("bench", "speed and memory: kernels, training steps, generation");
   bench->require_subcommand(1);
+  add_bench_generation(*bench, action);
   add_bench_ops(*bench, action);
   add_bench_train(*bench, action);
 }

@@ -30,13 +30,13 @@ Precision chosen_precision(const std::string& name, Isa isa) {
   return choose_precision(PrecisionChoice::automatic, isa);
 }
 
-namespace {
-
 kernels::WeightFormat weight_format(const std::string& quantize, const Precision& precision) {
   if (quantize == "int8") return kernels::WeightFormat::int8;
   if (quantize == "int4") return kernels::WeightFormat::int4;
   return precision.activation == DType::bf16 ? kernels::WeightFormat::bf16 : kernels::WeightFormat::f32;
 }
+
+namespace {
 
 void set_boundaries(ModelConfig& config, const std::string& text) {
   if (text.empty()) return;

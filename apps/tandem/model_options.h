@@ -18,8 +18,8 @@ struct ModelOptions {
   int threads = 0;
   std::string precision = "auto";
   std::string quantize = "none";
-  // Few tokens at a time will be computed: weights are laid out for that. Otherwise only when they are quantised, so that
-  // scores are those of training to the last digit.
+  // Few tokens at a time will be computed: weights are laid out for that. Otherwise only when they are quantised, so
+  // that scores are those of training to the last digit.
   bool generates = false;
   std::string boundaries;  // how blocks are chosen instead of as in training; empty: as in training
 };
@@ -34,6 +34,9 @@ struct LoadedModel {
   DocumentTokens document_tokens;
   std::unique_ptr<Model> model;
 };
+
+// What weights are packed into: --quantize, else the type of the activations.
+kernels::WeightFormat weight_format(const std::string& quantize, const Precision& precision);
 
 Precision chosen_precision(const std::string& name, Isa isa);
 

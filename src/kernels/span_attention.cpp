@@ -95,8 +95,12 @@ double flops(const SpanPlan& plan, const Tensor& q, int products) {
   return 2.0 * products * static_cast<double>(plan.allowed_pairs()) * static_cast<double>(q.shape[1] * q.shape[2]);
 }
 
-double bytes(const Tensor& q, std::span<const KeyValueSource> sources) {
+double bytes(const SpanPlan& plan, const Tensor& q, std::span<const KeyValueSource> sources) {
   double total = 2.0 * static_cast<double>(q.bytes());
+  if (plan.order == QueryOrder::by_query) {  // of sources that may be whole pools
+    const Tensor& k = sources[0].k;
+    return total + 2.0 * static_cast<double>(plan.allowed_pairs() * k.row_size() * dtype_bytes(k.dtype));
+  }
   for (const KeyValueSource& source : sources) total += static_cast<double>(source.k.bytes() + source.v.bytes());
   return total;
 }
@@ -214,8 +218,9 @@ bool few_queries(const Sizes& sizes, const SpanPlan& plan, std::span<const KeyTi
 
 void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, const Tensor& source_lse, const Tensor& q,
                             std::span<const KeyValueSource> sources, const SpanPlan& plan, double scale) {
-  ProfileScope profile(ctx.profiler(), "attention", ctx.profiler().enabled() ? flops(plan, q, 2) : 0,
-                       bytes(q, sources));
+  bool profiled = ctx.profiler().enabled();
+  ProfileScope profile(ctx.profiler(), "attention", profiled ? flops(plan, q, 2) : 0,
+                       profiled ? bytes(plan, q, sources) : 0);
   ArenaScope scope(ctx.scratch());
   std::span<const int64_t> keys = check_and_count_keys(ctx, q, sources, plan);
   const AttentionPath* path = fast_path(ctx, q);
@@ -360,8 +365,9 @@ void span_attention_backward(Context& ctx, const Tensor& dq, std::span<const Key
                              const Tensor& d_o, const Tensor& o, const Tensor& lse, const Tensor& d_source_lse,
                              const Tensor& source_lse, const Tensor& q, std::span<const KeyValueSource> sources,
                              const SpanPlan& plan, double scale) {
-  ProfileScope profile(ctx.profiler(), "attention.backward", ctx.profiler().enabled() ? flops(plan, q, 5) : 0,
-                       2 * bytes(q, sources));
+  bool profiled = ctx.profiler().enabled();
+  ProfileScope profile(ctx.profiler(), "attention.backward", profiled ? flops(plan, q, 5) : 0,
+                       profiled ? 2 * bytes(plan, q, sources) : 0);
   ArenaScope scope(ctx.scratch());
   std::span<const int64_t> keys = check_and_count_keys(ctx, q, sources, plan);
   const AttentionPath* path = fast_path(ctx, q);
