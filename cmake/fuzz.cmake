@@ -12,6 +12,9 @@ list(APPEND core
   ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
   ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
   ${src}/data/hash.cpp ${src}/data/holdout.cpp
+  ${src}/infer/automaton.cpp ${src}/infer/code_set.cpp ${src}/infer/constraint.cpp ${src}/infer/grammar_reader.cpp
+  ${src}/infer/json_schema.cpp ${src}/infer/json_text.cpp ${src}/infer/matcher.cpp ${src}/infer/pattern.cpp
+  ${src}/infer/schema_node.cpp ${src}/infer/token_trie.cpp
   ${src}/arch/config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 
@@ -36,7 +39,8 @@ add_library(tandem_fuzz_targets STATIC ${targets})
 target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
 
 add_custom_target(fuzzers)
-foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config)
+foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config grammar
+             json_schema)
   add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
   target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})
   target_link_libraries(fuzz_${name} PRIVATE tandem_fuzz_targets)

@@ -15,6 +15,8 @@ void run_config(std::string_view bytes);
 void jsonl(std::string_view bytes);
 void run_log(std::string_view bytes);
 void model_config(std::string_view bytes);
+void grammar(std::string_view bytes);
+void json_schema(std::string_view bytes);
 
 struct Target {
   const char* name;  // of its folder in fuzz/corpus
@@ -29,6 +31,8 @@ inline constexpr std::array kTargets{
     Target{"jsonl", jsonl},
     Target{"run_log", run_log},
     Target{"model_config", model_config},
+    Target{"grammar", grammar},
+    Target{"json_schema", json_schema},
 };
 
 }  // namespace tandem::fuzz
