@@ -77,7 +77,9 @@ class EncoderDecoderState final : public State {
   }
   bool keep_read(int64_t length) override { return length == memory.length(); }
   std::vector<int32_t> unread_block() const override {
-    return {own_ids.begin() + (opened_the_text && !own_ids.empty() ? 1 : 0), own_ids.end()};
+    std::vector<int32_t> unread = own_ids;
+    if (opened_the_text && !unread.empty()) unread.erase(unread.begin());
+    return unread;
   }
   void close_block() override {
     own.trim(0);
