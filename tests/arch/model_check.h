@@ -122,6 +122,18 @@ inline void choose(Batch& batch, const ModelConfig& config, const std::vector<in
   }
 }
 
+// One row of these tokens, of which none has a label.
+inline Batch one_row(const std::vector<int32_t>& ids) {
+  Batch batch;
+  batch.rows = 1;
+  batch.length = static_cast<int64_t>(ids.size());
+  batch.ids = ids;
+  for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
+  batch.segments.assign(ids.size(), 0);
+  batch.labels.assign(ids.size(), kIgnoreLabel);
+  return batch;
+}
+
 // rows x length random tokens (none of them special) as plain text.
 inline Batch random_rows(const ModelConfig& config, int64_t rows, int64_t length, uint64_t seed = 1) {
   Rng rng(seed, 0);

@@ -38,13 +38,7 @@ class Recall : public testing::TestWithParam<Arch> {
     std::vector<int32_t> more = tokenizer_.encode(choice);
     size_t first = ids.size();
     ids.insert(ids.end(), more.begin(), more.end());
-    Batch batch;
-    batch.rows = 1;
-    batch.length = static_cast<int64_t>(ids.size());
-    batch.ids = ids;
-    for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
-    batch.segments.assign(ids.size(), 0);
-    batch.labels.assign(ids.size(), kIgnoreLabel);
+    Batch batch = one_row(ids);
     batch.boundaries = {static_cast<int32_t>(first - 1)};
     auto logits = logits_of(*exact_, batch, ctx_);
     Naive out;

@@ -193,13 +193,7 @@ TEST(EngineFold, TokensAreThoseOfFullForwardsOverBlocks) {
       std::vector<int32_t> boundaries;
       for (int64_t i = 0; i < 12; ++i) {
         if (i % fold == 0) boundaries.push_back(static_cast<int32_t>(5 + i));
-        Batch batch;
-        batch.rows = 1;
-        batch.length = static_cast<int64_t>(ids.size());
-        batch.ids = ids;
-        for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
-        batch.segments.assign(ids.size(), 0);
-        batch.labels.assign(ids.size(), kIgnoreLabel);
+        Batch batch = one_row(ids);
         batch.boundaries = boundaries;
         std::vector<double> logits = logits_of(*exact, batch, ctx).back();
         ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));

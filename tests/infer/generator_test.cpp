@@ -45,13 +45,7 @@ Naive naive_greedy(const ModelConfig& config, std::vector<int32_t> ids, int32_t 
   auto model = random_model(config, Precision::reference());
   Naive out;
   for (int64_t step = 0; step < count; ++step) {
-    Batch batch;
-    batch.rows = 1;
-    batch.length = static_cast<int64_t>(ids.size());
-    batch.ids = ids;
-    for (int32_t t = 0; t < batch.length; ++t) batch.positions.push_back(t);
-    batch.segments.assign(ids.size(), 0);
-    batch.labels.assign(ids.size(), kIgnoreLabel);
+    Batch batch = one_row(ids);
     if (config.arch == Arch::encoder_decoder) {
       lay_out_sides(batch, config, block);
     } else if (block > 0) {
