@@ -4,21 +4,10 @@
 #include "arch/sides.h"
 #include "base/error.h"
 #include "formats/safetensors.h"
+#include "kernels/plan_check.h"
 
 namespace tandem::test {
 namespace {
-
-bool sees(const SpanPlan& plan, int64_t query, int32_t source, int64_t key) {
-  for (const QueryRun& run : plan.runs) {
-    if (query < run.begin || query >= run.end) continue;
-    for (int32_t s = run.first_span; s < run.first_span + run.spans; ++s) {
-      const KeySpan& span = plan.spans[static_cast<size_t>(s)];
-      KeyRange range = visible_keys(span, query);
-      if (span.source == source && key >= range.begin && key < range.end) return true;
-    }
-  }
-  return false;
-}
 
 // The number of boundaries at or before a position.
 int block_of(int64_t position, const std::vector<int32_t>& boundaries) {

@@ -9,6 +9,7 @@
 #include "arch/span_corruption.h"
 #include "base/error.h"
 #include "formats/safetensors.h"
+#include "kernels/plan_check.h"
 
 namespace tandem::test {
 namespace {
@@ -188,18 +189,6 @@ INSTANTIATE_TEST_SUITE_P(Small, Conversation, testing::ValuesIn(small_configs())
 
 // --- Masks of the authors' code, from spans -------------------------------------------------------------------------
 
-bool sees(const SpanPlan& plan, int32_t source, int64_t query, int64_t key) {
-  for (const QueryRun& run : plan.runs) {
-    if (query < run.begin || query >= run.end) continue;
-    for (int32_t s = run.first_span; s < run.first_span + run.spans; ++s) {
-      const KeySpan& span = plan.spans[static_cast<size_t>(s)];
-      KeyRange range = visible_keys(span, query);
-      if (span.source == source && key >= range.begin && key < range.end) return true;
-    }
-  }
-  return false;
-}
-
 struct RecordedSides {
   SafetensorsFile io;
   std::vector<TokenRange> sequences;
@@ -234,10 +223,10 @@ TEST(RecordedMasks, OfTheEncoderDecoder) {
         bool real = k < sequence.size();
         // Padding that the encoder does not read here sees what it likes there.
         if (q < sequence.size()) {
-          bool ours = real && sees(encoder, 0, sequence.begin + q, sequence.begin + k);
+          bool ours = real && sees(encoder, sequence.begin + q, 0, sequence.begin + k);
           ASSERT_EQ(ours, load_element(self, row, q * length + k) == 1) << row << " " << q << " " << k;
         }
-        bool ours = real && sees(reads, 0, row * length + q, sequence.begin + k);
+        bool ours = real && sees(reads, row * length + q, 0, sequence.begin + k);
         ASSERT_EQ(ours, load_element(cross, row, q * length + k) == 1) << row << " " << q << " " << k;
       }
     }
@@ -254,8 +243,8 @@ TEST(RecordedMasks, OfTheDoubleDecodersResponses) {
     TokenRange sequence = recorded.sequences[static_cast<size_t>(row)];
     for (int64_t q = 0; q < length; ++q) {
       for (int64_t k = 0; k < length; ++k) {
-        ASSERT_EQ(sees(joint, 0, row * length + q, row * length + k), load_element(self, q, k) == 1);
-        bool ours = k < sequence.size() && sees(joint, 1, row * length + q, sequence.begin + k);
+        ASSERT_EQ(sees(joint, row * length + q, 0, row * length + k), load_element(self, q, k) == 1);
+        bool ours = k < sequence.size() && sees(joint, row * length + q, 1, sequence.begin + k);
         ASSERT_EQ(ours, load_element(cross, row, q * length + k) == 1);
       }
     }

@@ -7,22 +7,10 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "kernels/plan_check.h"
 
 namespace tandem::test {
 namespace {
-
-// True when `query` sees `key` of `source`.
-bool sees(const SpanPlan& plan, int64_t query, int32_t source, int64_t key) {
-  for (const QueryRun& run : plan.runs) {
-    if (query < run.begin || query >= run.end) continue;
-    for (int32_t s = run.first_span; s < run.first_span + run.spans; ++s) {
-      const KeySpan& span = plan.spans[static_cast<size_t>(s)];
-      KeyRange range = visible_keys(span, query);
-      if (span.source == source && key >= range.begin && key < range.end) return true;
-    }
-  }
-  return false;
-}
 
 TEST(Plans, CausalRowsDoNotSeeEachOther) {
   SpanPlan plan;

@@ -16,24 +16,13 @@ namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
+using test::log_lines;
 using test::message_of;
 using test::model_bytes;
 using test::put_file;
 using test::quiet_hooks;
 using test::small_run;
 using test::TemporaryFolder;
-
-std::vector<Json> log_lines(const RunConfig& config) {
-  std::vector<Json> lines;
-  std::ifstream in(fs::path(config.output) / "log.jsonl");
-  for (std::string line; std::getline(in, line);) {
-    Json json = Json::parse(line);
-    json.erase("seconds");
-    json.erase("tokens_per_second");
-    lines.push_back(json);
-  }
-  return lines;
-}
 
 TrainResult run(const RunConfig& config, const TrainHooks& hooks = quiet_hooks()) {
   Context ctx(static_cast<int>(config.threads));

@@ -5,12 +5,14 @@
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "arch/model.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "train/step.h"
 #include "train/trainer.h"
@@ -140,6 +142,19 @@ inline TrainHooks quiet_hooks() {
 
 inline std::string model_bytes(const RunConfig& config) {
   return read_file(std::filesystem::path(config.output) / "model/model.safetensors");
+}
+
+// The lines of a run's log without what depends on the clock.
+inline std::vector<Json> log_lines(const RunConfig& config) {
+  std::vector<Json> lines;
+  std::ifstream in(std::filesystem::path(config.output) / "log.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    Json json = Json::parse(line);
+    json.erase("seconds");
+    json.erase("tokens_per_second");
+    lines.push_back(json);
+  }
+  return lines;
 }
 
 }  // namespace tandem::test
