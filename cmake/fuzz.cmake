@@ -11,7 +11,7 @@ list(FILTER core EXCLUDE REGEX "(bpe_trainer|/batch)\\.cpp$")
 list(APPEND core
   ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
   ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
-  ${src}/data/hash.cpp ${src}/data/holdout.cpp
+  ${src}/data/holdout.cpp
   ${src}/infer/automaton.cpp ${src}/infer/code_set.cpp ${src}/infer/constraint.cpp ${src}/infer/grammar_reader.cpp
   ${src}/infer/json_schema.cpp ${src}/infer/json_text.cpp ${src}/infer/matcher.cpp ${src}/infer/pattern.cpp
   ${src}/infer/schema_node.cpp ${src}/infer/token_trie.cpp

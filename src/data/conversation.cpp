@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
-#include "data/hash.h"
 
 namespace tandem {
 namespace {

@@ -5,8 +5,8 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "data/conversation.h"
-#include "data/hash.h"
 #include "data/synthetic.h"
 
 namespace tandem {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/hash.h"
+#include "base/hash.h"
 
 namespace tandem {
 namespace {

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "base/file.h"
-#include "data/hash.h"
+#include "base/hash.h"
 #include "data/records.h"
 #include "text/batch.h"
 

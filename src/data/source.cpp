@@ -6,10 +6,10 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "data/conversation.h"
-#include "data/hash.h"
 #include "data/json_lines.h"
 
 namespace tandem {

@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "data/hash.h"
 #include "data/tokenising.h"
 
 namespace tandem {

@@ -6,9 +6,9 @@
 
 #include <set>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "data/conversation.h"
-#include "data/hash.h"
 #include "helpers.h"
 
 namespace tandem {

@@ -3,8 +3,8 @@
 #include <map>
 #include <set>
 
+#include "base/hash.h"
 #include "base/json.h"
-#include "data/hash.h"
 #include "helpers.h"
 
 namespace tandem {

@@ -1,4 +1,4 @@
-#include "data/hash.h"
+#include "base/hash.h"
 
 #include <fmt/format.h>
 
