@@ -26,8 +26,8 @@ class DecoderState final : public State {
 
   int64_t length() const override { return layers.length(); }
   int64_t written() const override { return block; }
-  StateBytes token_bytes() const override { return {layers.bytes(), layers.bytes()}; }
-  StateBytes page_bytes() const override { return {layers.page_bytes(), layers.page_bytes()}; }
+  StateBytes token_bytes() const override { return StateBytes::of_one_form(layers.bytes()); }
+  StateBytes page_bytes() const override { return StateBytes::of_one_form(layers.page_bytes()); }
   std::unique_ptr<State> fork() const override { return std::make_unique<DecoderState>(*this); }
   void unwrite(int64_t count) override {
     layers.trim(layers.length() - std::min(count, block));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "arch/boundaries.h"
+#include "arch/double_decoder_state.h"
 #include "arch/plans.h"
 #include "arch/shared.h"
 #include "arch/sides.h"
@@ -92,83 +93,6 @@ void plan_blocks(JointAttentionLayer::Plans& plans, std::span<const WriterBlock>
 }
 
 namespace {
-
-class DoubleDecoderCaches final : public Caches {
- public:
-  DoubleDecoderCaches(const CacheOptions& options, const std::vector<PagePool::Column>& memory_columns,
-                      const std::vector<PagePool::Column>& own_columns,
-                      const std::vector<PagePool::Column>& encoder_columns)
-      : Caches(options),
-        memory(budget_, memory_columns, options.tokens),
-        own(budget_, own_columns, options.tokens),
-        encoder(budget_, encoder_columns, options.tokens) {}
-  PagePool memory;   // per projection: keys and values of the encoder's output
-  PagePool own;      // per decoder layer: of the block being written
-  PagePool encoder;  // per encoder layer: its own keys and values
-};
-
-class DoubleDecoderState final : public State {
- public:
-  explicit DoubleDecoderState(DoubleDecoderCaches& caches)
-      : memory(caches.memory), own(caches.own), encoder(caches.encoder), policy(caches.options().encoder) {}
-  PagedRows memory;
-  PagedRows own;
-  PagedRows encoder;  // empty once it was dropped
-  EncoderState policy;
-  std::vector<int32_t> read_ids;
-  std::vector<int32_t> own_ids;
-  int64_t block_begin = 0;  // position of the block's first token
-
-  int64_t length() const override { return std::max(memory.length(), block_begin + own.length()); }
-  int64_t written() const override { return own.length(); }
-  StateBytes token_bytes() const override {
-    int64_t live = memory.bytes() + own.bytes();
-    return {live, live + encoder.bytes()};
-  }
-  StateBytes page_bytes() const override {
-    int64_t live = memory.page_bytes() + own.page_bytes();
-    return {live, live + encoder.page_bytes()};
-  }
-  std::unique_ptr<State> fork() const override { return std::make_unique<DoubleDecoderState>(*this); }
-  void unwrite(int64_t count) override {
-    own.trim(own.length() - count);
-    own_ids.resize(static_cast<size_t>(own.length()));
-  }
-  // A block that opens a text stands where its first token was read already.
-  bool keep_read(int64_t length) override {
-    memory.trim(length);
-    encoder.trim(length);
-    read_ids.resize(static_cast<size_t>(memory.length()));
-    block_begin = memory.length();
-    return true;
-  }
-  std::vector<int32_t> unread_block() const override {
-    int64_t known = std::min(memory.length() - block_begin, own.length());
-    return {own_ids.begin() + known, own_ids.end()};
-  }
-  void close_block() override {
-    own.trim(0);
-    own_ids.clear();
-    block_begin = memory.length();
-  }
-  void settle() override {
-    if (policy == EncoderState::recompute) encoder.trim(0);
-  }
-  int64_t end_of_read(int64_t count) const override { return memory.length() + count; }
-  int64_t end_of_write(int64_t count) const override { return block_begin + own.length() + count; }
-  int64_t dropped() const { return memory.length() - encoder.length(); }  // tokens without encoder state
-  bool reserve_read(int64_t count) override {
-    if (count == 0) return true;
-    if (!memory.reserve(count)) return false;
-    if (encoder.reserve(dropped() + count)) return true;
-    memory.trim(memory.length());
-    return false;
-  }
-  bool reserve_write(int64_t count) override {
-    // Nothing was read before: the first token will be.
-    return own.reserve(count) && (memory.length() > 0 || reserve_read(1));
-  }
-};
 
 DoubleDecoderState& state_of(const Piece& piece) { return static_cast<DoubleDecoderState&>(*piece.state); }
 
@@ -272,8 +196,9 @@ std::unique_ptr<Caches> DoubleDecoder::new_caches(const CacheOptions& options) c
     return key_value_columns(parameters().precision().activation, static_cast<int64_t>(layers), config().kv_heads(),
                              config().head_size());
   };
-  return std::make_unique<DoubleDecoderCaches>(options, columns(memory_count()), columns(decoder_.size()),
-                                               columns(encoder_.size()));
+  return std::make_unique<DoubleDecoderCaches>(options, columns(memory_count()),
+                                               output_columns(parameters().precision().activation, config().dim),
+                                               columns(decoder_.size()), columns(encoder_.size()));
 }
 
 std::unique_ptr<State> DoubleDecoder::new_state(Caches& caches) const {
@@ -296,10 +221,28 @@ void DoubleDecoder::encode_pieces(Tape& tape, std::span<const Piece> pieces) {
   if (pass_.size() == 0) return;
   const DoubleDecoderState& first = state_of(pieces.front());
   Var memory = encode(tape, pass_.ids, pass_.positions, &first.encoder.pool());
-  std::vector<Var> projected = project(tape, memory, pass_.positions);
-  for (size_t i = 0; i < memory_count(); ++i) {
-    keep_heads(tape, first.memory.pool(), i, memory_slots_, decoder_[i].memory_heads(projected[i]));
+  keep_memory(tape, memory, pass_.positions, first.memory.projected().pool(), memory_slots_);
+  int64_t row = 0;
+  for (const Piece& piece : pieces) {
+    auto count = static_cast<int64_t>(piece.ids.size());
+    state_of(piece).memory.keep(tape.context(), memory->value.slice_rows(row, row + count));
+    row += count;
   }
+}
+
+void DoubleDecoder::keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
+                                std::span<const int32_t> slots) const {
+  std::vector<Var> projected = project(tape, memory, positions);
+  for (size_t i = 0; i < memory_count(); ++i) {
+    keep_heads(tape, pool, i, slots, decoder_[i].memory_heads(projected[i]));
+  }
+}
+
+void DoubleDecoder::wake_states(Tape& tape, std::span<State* const> states) {
+  waking_.clear();
+  for (State* state : states) waking_.add(static_cast<DoubleDecoderState*>(state)->memory);
+  const PagePool& pool = static_cast<DoubleDecoderState*>(states.front())->memory.projected().pool();
+  keep_memory(tape, waking_.vectors(tape), waking_.positions(), pool, waking_.slots());
 }
 
 void DoubleDecoder::restore_encoder(Tape& tape, std::span<const Piece> pieces) {
@@ -317,6 +260,7 @@ void DoubleDecoder::restore_encoder(Tape& tape, std::span<const Piece> pieces) {
 }
 
 void DoubleDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
+  wake_pieces(tape, pieces);
   restore_encoder(tape, pieces);
   encode_pieces(tape, pieces);
 }
@@ -341,20 +285,20 @@ void DoubleDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, cons
     auto count = static_cast<int64_t>(piece.ids.size());
     int64_t first = pass_.add(piece.ids, state.block_begin + state.own.length());
     pass_.write_causal(plans_.joint, 0, state.own, count);
-    add_paged_spans(plans_.joint, 1, state.memory, first, 0);
+    add_paged_spans(plans_.joint, 1, state.memory.projected(), first, 0);
     state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
     if (!config().logit_biases) continue;
     plans_.own_only.add_run(first, first + count);
     plans_.own_only.order = QueryOrder::by_query;
     add_paged_spans(plans_.own_only, 0, state.own, first, count);
     plans_.memory_only.add_run(first, first + count);
-    add_paged_spans(plans_.memory_only, 0, state.memory, first, 0);
+    add_paged_spans(plans_.memory_only, 0, state.memory.projected(), first, 0);
   }
   const DoubleDecoderState& first = state_of(pieces.front());
   JointAttentionLayer::Pass pass{pass_.positions, &rotary_.table(), &plans_};
   Var x = ops::embedding(tape, embedding_.table(), pass_.ids);
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    ops::KeyValueHeads memory = layer_heads(tape, first.memory.pool(), memory_kv_ ? 0 : i);
+    ops::KeyValueHeads memory = layer_heads(tape, first.memory.projected().pool(), memory_kv_ ? 0 : i);
     nn::CacheColumns own_columns = pass_.layer(first.own.pool(), i);
     x = decoder_[i].forward(tape, x, memory, pass, &own_columns, {});
   }

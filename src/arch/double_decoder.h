@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "arch/boundaries.h"
+#include "arch/memory_rows.h"
 #include "arch/model.h"
 #include "arch/paged_pass.h"
 #include "nn/layers.h"
@@ -71,6 +72,7 @@ class DoubleDecoder final : public Model {
   const Parameter& output_table() const override { return embedding_; }
   void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
   void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
+  void wake_states(Tape& tape, std::span<State* const> states) override;
 
  private:
   // Keys and values of the encoder's output for each decoder layer. With one projection for all layers there is one
@@ -81,6 +83,9 @@ class DoubleDecoder final : public Model {
   // The encoder's output after its norm, [T, dim]; encoder_plan_ says what a token sees. With `cache` pass_ says where
   // its keys and values go.
   Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions, const PagePool* cache);
+  // Projects the encoder's output into the rows `slots` of the pool of memory.
+  void keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
+                   std::span<const int32_t> slots) const;
   // The encoder over the tokens that sequences read, its output projected and kept.
   void encode_pieces(Tape& tape, std::span<const Piece> pieces);
   // Keys and values of sequences whose encoder state was dropped, anew.
@@ -100,6 +105,7 @@ class DoubleDecoder final : public Model {
   JointAttentionLayer::Plans plans_;   // of the pass in progress
   PagedPass pass_;                     // the same, of sequences
   std::vector<int32_t> memory_slots_;  // where what it reads is kept
+  WakingRows waking_;
 };
 
 // What the tokens of blocks see: in source 0 their block up to themselves, in source 1 what the block reads. The halves

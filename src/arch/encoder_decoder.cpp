@@ -44,17 +44,22 @@ namespace {
 
 class EncoderDecoderCaches final : public Caches {
  public:
-  EncoderDecoderCaches(const CacheOptions& options, const std::vector<PagePool::Column>& columns)
-      : Caches(options), memory(budget_, columns, options.tokens), own(budget_, columns, options.tokens) {}
-  PagePool memory;  // per decoder layer: keys and values of the encoder's output
-  PagePool own;     // per decoder layer: of BOS and the tokens behind it
+  EncoderDecoderCaches(const CacheOptions& options, const std::vector<PagePool::Column>& columns,
+                       const std::vector<PagePool::Column>& output_columns)
+      : Caches(options),
+        memory(budget_, columns, options.tokens),
+        outputs(budget_, output_columns, options.tokens),
+        own(budget_, columns, options.tokens) {}
+  PagePool memory;   // per decoder layer: keys and values of the encoder's output
+  PagePool outputs;  // the encoder's output
+  PagePool own;      // per decoder layer: of BOS and the tokens behind it
 };
 
 class EncoderDecoderState final : public State {
  public:
   EncoderDecoderState(EncoderDecoderCaches& caches, bool count_on)
-      : memory(caches.memory), own(caches.own), counts_on(count_on) {}
-  PagedRows memory;
+      : memory(caches.memory, caches.outputs, caches.options().keep_outputs), own(caches.own), counts_on(count_on) {}
+  MemoryRows memory;
   PagedRows own;
   bool counts_on;  // written tokens have the positions behind the prompt
   std::vector<int32_t> read_ids;
@@ -64,11 +69,8 @@ class EncoderDecoderState final : public State {
   int64_t first_position() const { return counts_on && !opened_the_text ? memory.length() : 0; }
   int64_t written() const override { return static_cast<int64_t>(own_ids.size()); }
   int64_t length() const override { return memory.length() + written() - (opened_the_text ? 1 : 0); }
-  StateBytes token_bytes() const override { return {memory.bytes() + own.bytes(), memory.bytes() + own.bytes()}; }
-  StateBytes page_bytes() const override {
-    int64_t bytes = memory.page_bytes() + own.page_bytes();
-    return {bytes, bytes};
-  }
+  StateBytes token_bytes() const override { return memory.token_bytes(own, 0); }
+  StateBytes page_bytes() const override { return memory.page_bytes(own, 0); }
   std::unique_ptr<State> fork() const override { return std::make_unique<EncoderDecoderState>(*this); }
   void unwrite(int64_t count) override {
     own_ids.resize(own_ids.size() - static_cast<size_t>(count));
@@ -86,6 +88,8 @@ class EncoderDecoderState final : public State {
     own_ids.clear();
     opened_the_text = false;
   }
+  void rest() override { memory.rest(); }
+  bool resting() const override { return memory.resting(); }
   int64_t end_of_read(int64_t count) const override { return memory.length() + count; }
   int64_t end_of_write(int64_t count) const override {
     bool unread = memory.length() == 0;
@@ -94,7 +98,8 @@ class EncoderDecoderState final : public State {
   }
   bool reserve_read(int64_t count) override { return memory.reserve(count); }
   bool reserve_write(int64_t count) override {
-    return own.reserve(count + 1) && (memory.length() > 0 || memory.reserve(1));
+    if (count == 0) return memory.reserve(0);
+    return own.reserve(count + 1) && memory.reserve(memory.length() > 0 ? 0 : 1);
   }
 };
 
@@ -181,9 +186,10 @@ Var EncoderDecoder::hidden(Tape& tape, const Batch& batch) {
 }
 
 std::unique_ptr<Caches> EncoderDecoder::new_caches(const CacheOptions& options) const {
+  DType type = parameters().precision().activation;
   return std::make_unique<EncoderDecoderCaches>(
-      options, key_value_columns(parameters().precision().activation, config().n_decoder_layers, config().kv_heads(),
-                                 config().head_size()));
+      options, key_value_columns(type, config().n_decoder_layers, config().kv_heads(), config().head_size()),
+      output_columns(type, config().dim));
 }
 
 std::unique_ptr<State> EncoderDecoder::new_state(Caches& caches) const {
@@ -208,10 +214,28 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
   }
   if (pass_.size() == 0) return;
   Var memory = encode(tape, pass_.ids, pass_.positions, true);
-  const PagePool& pool = state_of(pieces.front()).memory.pool();
-  for (size_t i = 0; i < decoder_.size(); ++i) {
-    keep_heads(tape, pool, i, memory_slots_, decoder_[i].cross.project(tape, memory, pass_.positions, rotary_.table()));
+  keep_memory(tape, memory, pass_.positions, state_of(pieces.front()).memory.projected().pool(), memory_slots_);
+  int64_t row = 0;
+  for (const Piece& piece : pieces) {
+    if (piece.ids.empty()) continue;
+    MemoryRows& rows = state_of(piece).memory;
+    rows.keep(tape.context(), memory->value.slice_rows(row, row + rows.length()));
+    row += rows.length();
   }
+}
+
+void EncoderDecoder::keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
+                                 std::span<const int32_t> slots) const {
+  for (size_t i = 0; i < decoder_.size(); ++i) {
+    keep_heads(tape, pool, i, slots, decoder_[i].cross.project(tape, memory, positions, rotary_.table()));
+  }
+}
+
+void EncoderDecoder::wake_states(Tape& tape, std::span<State* const> states) {
+  waking_.clear();
+  for (State* state : states) waking_.add(static_cast<EncoderDecoderState*>(state)->memory);
+  const PagePool& pool = static_cast<EncoderDecoderState*>(states.front())->memory.projected().pool();
+  keep_memory(tape, waking_.vectors(tape), waking_.positions(), pool, waking_.slots());
 }
 
 void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
@@ -241,12 +265,12 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
     }
     pass_.write_causal(own_plan_, 0, state.own, count);
     memory_plan_.add_run(first, first + count);
-    add_paged_spans(memory_plan_, 0, state.memory, first, 0);
+    add_paged_spans(memory_plan_, 0, state.memory.projected(), first, 0);
     state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
   }
   const EncoderDecoderState& any = state_of(pieces.front());
   std::vector<ops::KeyValueHeads> memory;
-  for (size_t i = 0; i < decoder_.size(); ++i) memory.push_back(layer_heads(tape, any.memory.pool(), i));
+  for (size_t i = 0; i < decoder_.size(); ++i) memory.push_back(layer_heads(tape, any.memory.projected().pool(), i));
   Var x = decode_layers(tape, pass_.ids, pass_.positions, memory, &any.own.pool());
   bool all = static_cast<int64_t>(wanted.size()) == pass_.size();
   logits_of(tape, all ? x : ops::select_rows(tape, x, wanted), logits);

@@ -5,6 +5,7 @@
 
 #include <deque>
 
+#include "arch/memory_rows.h"
 #include "arch/model.h"
 #include "arch/paged_pass.h"
 #include "nn/layers.h"
@@ -65,8 +66,12 @@ class EncoderDecoder final : public Model {
   // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. With
   // nothing read before, the encoder reads that token and BOS stands alone.
   void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
+  void wake_states(Tape& tape, std::span<State* const> states) override;
 
  private:
+  // Projects the encoder's output into the rows `slots` of the pool of memory.
+  void keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
+                   std::span<const int32_t> slots) const;
   // With `gathered` pass_ says in which order attention finds the tokens' keys.
   Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions, bool gathered);
   // The plans' queries are the tokens of `ids`.
@@ -87,6 +92,7 @@ class EncoderDecoder final : public Model {
   SpanPlan memory_plan_;
   PagedPass pass_;
   std::vector<int32_t> memory_slots_;
+  WakingRows waking_;
 };
 
 }  // namespace tandem

@@ -166,7 +166,23 @@ void Model::write(Tape& tape, std::span<const Piece> pieces, const Tensor& logit
     if (!piece.state->reserve_write(count))
       no_room(piece.state->length() + count, piece.state->length(), "no free pages");
   }
+  wake_pieces(tape, pieces);
   if (!pieces.empty()) write_pieces(tape, pieces, logits);
+}
+
+void Model::wake_pieces(Tape& tape, std::span<const Piece> pieces) {
+  std::vector<State*> resting;
+  for (const Piece& piece : pieces) {
+    if (!piece.ids.empty() && piece.state->resting()) resting.push_back(piece.state);
+  }
+  if (!resting.empty()) wake_states(tape, resting);
+}
+
+void Model::wake(Tape& tape, State& state) {
+  if (!state.resting()) return;
+  if (!state.reserve_write(0)) no_room(state.length(), 0, "no free pages");
+  State* resting = &state;
+  wake_states(tape, {&resting, 1});
 }
 
 void Model::fold(Tape& tape, State& state) {

@@ -68,6 +68,9 @@ class Model {
   void read(Tape& tape, std::span<const Piece> pieces);
   void write(Tape& tape, std::span<const Piece> pieces, const Tensor& logits);
   void fold(Tape& tape, State& state);
+  // Makes a state that rests live again, the same bits as before (with packed weights); read() and write() do it by
+  // themselves. Copies that are to share pages are forked from the state that is awake. InputError without free pages.
+  void wake(Tape& tape, State& state);
   // Whether reading a prompt in pieces costs no more than reading it at once.
   virtual bool reads_in_pieces() const { return true; }
 
@@ -98,6 +101,10 @@ class Model {
   // read() and write() after all checks, with room for every token.
   virtual void read_pieces(Tape& tape, std::span<const Piece> pieces) = 0;
   virtual void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) = 0;
+  // wake() for states that all rest, with room for what was dropped.
+  virtual void wake_states(Tape&, std::span<State* const>) {}
+  // The same for those of pieces that rest: before writing always, before reading where that needs states awake.
+  void wake_pieces(Tape& tape, std::span<const Piece> pieces);
 
   // Logits of the rows of x, into [rows, V] floats.
   void logits_of(Tape& tape, Var x, const Tensor& logits) const;

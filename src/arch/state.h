@@ -22,6 +22,9 @@ struct CacheOptions {
   int64_t bytes = int64_t{1} << 40;   // pages of all sequences together
   int64_t tokens = int64_t{1} << 20;  // address space: as many tokens as this in each kind of page
   EncoderState encoder = EncoderState::keep;
+  // Whether the vectors that an encoder puts out are kept beside the keys and values that are projected from them, one
+  // per token that is read: then states can go to rest.
+  bool keep_outputs = false;
 };
 
 // The pools of a model's caches. Outlives every state that was made with it.
@@ -43,10 +46,14 @@ class Caches {
   CacheOptions options_;
 };
 
-// Bytes that a state holds.
+// Bytes that a state holds, each figure of what is there: of a state at rest nothing is live but what it has written.
 struct StateBytes {
   int64_t live = 0;          // what writing needs
   int64_t with_encoder = 0;  // and what only reading on needs, as far as it is held
+  int64_t at_rest = 0;       // what rest() leaves
+
+  // Of a state that needs all of it for everything.
+  static constexpr StateBytes of_one_form(int64_t bytes) { return {bytes, bytes, bytes}; }
 };
 
 // One sequence: what was read, and behind it what was written.
@@ -76,8 +83,13 @@ class State {
   virtual int64_t end_of_write(int64_t count) const = 0;
   // No more is read for a while: drops what only reading needs, if the caches' options say so.
   virtual void settle() {}
-  // Makes room for tokens to be read or written, so that the pass cannot fail. False when the pages don't suffice; then
-  // the state is as it was before.
+  // Nothing is read or written for a long while: leaves only what the rest can be projected from without reading the
+  // sequence again. States of architectures that have no such form, and those whose caches don't keep an encoder's
+  // output, stay as they are. Model::wake() is the way back; reading and writing take it by themselves.
+  virtual void rest() {}
+  virtual bool resting() const { return false; }
+  // Makes room for tokens to be read or written, so that the pass cannot fail; for a state at rest also for what wakes
+  // it. False when the pages don't suffice; then the state is as it was before.
   virtual bool reserve_read(int64_t count) = 0;
   virtual bool reserve_write(int64_t count) = 0;
 

@@ -1,72 +1,12 @@
 // Many sequences in pages of common pools: what a sequence's logits are must not depend on how it was cut, on what else
 // is in a pass, on branches taken and taken back, or on where its pages lie.
-#include <gtest/gtest.h>
-
-#include <numeric>
-
-#include "arch/model_check.h"
+#include "arch/sequence_check.h"
 #include "base/error.h"
 
 namespace tandem::test {
 namespace {
 
-// As in decode_test.cpp.
-constexpr double kFloat32Bound = 5e-5;
-
-using Logits = std::vector<std::vector<double>>;
-
-class Sequences : public testing::TestWithParam<NamedConfig> {
- protected:
-  const ModelConfig& config_ = GetParam().config;
-  Context ctx_{2};
-  std::unique_ptr<Model> model_ = random_model(config_, Precision::float32());
-  Tape tape_{ctx_, Precision::float32(), Tape::Mode::no_grad};
-  std::unique_ptr<Caches> caches_ = model_->new_caches({});
-
-  std::vector<int32_t> ids(uint64_t seed, int64_t count) { return random_rows(config_, 1, count, seed).ids; }
-
-  // All pieces in one pass; the rows of logits piece by piece.
-  std::vector<Logits> write(const std::vector<Piece>& pieces) {
-    int64_t rows = 0;
-    for (const Piece& piece : pieces) rows += static_cast<int64_t>(piece.ids.size());
-    Storage logits(DType::f32, {rows, config_.vocab_size});
-    tape_.reset();
-    model_->write(tape_, pieces, logits.tensor());
-    std::vector<Logits> out;
-    int64_t row = 0;
-    for (const Piece& piece : pieces) {
-      Logits own;
-      for (size_t i = 0; i < piece.ids.size(); ++i, ++row) {
-        const float* from = logits.tensor().row<float>(row);
-        own.emplace_back(from, from + config_.vocab_size);
-      }
-      out.push_back(std::move(own));
-    }
-    return out;
-  }
-  Logits write(State& state, std::span<const int32_t> tokens) { return write({{&state, tokens}}).front(); }
-  void read(const std::vector<Piece>& pieces) {
-    tape_.reset();
-    model_->read(tape_, pieces);
-  }
-  void read(State& state, std::span<const int32_t> tokens) { read({{&state, tokens}}); }
-
-  // By itself: the first `first` tokens read in one go, the others written one by one.
-  Logits alone(const std::vector<int32_t>& tokens, size_t first) {
-    auto state = model_->new_state(*caches_);
-    read(*state, {tokens.data(), first});
-    Logits out;
-    for (size_t t = first; t < tokens.size(); ++t) out.push_back(write(*state, {&tokens[t], 1}).front());
-    return out;
-  }
-};
-
-double worst(const Logits& a, const Logits& b) {
-  EXPECT_EQ(a.size(), b.size());
-  double worst = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) worst = std::max(worst, largest_difference(a[i], b[i]));
-  return worst;
-}
+class Sequences : public SequenceTest {};
 
 TEST_P(Sequences, SeveralTokensAreWrittenAsOneByOne) {
   std::vector<int32_t> tokens = ids(1, 15);
@@ -288,35 +228,6 @@ TEST_P(PackedSequences, BitsDoNotDependOnThePass) {
 
 INSTANTIATE_TEST_SUITE_P(Small, PackedSequences, testing::ValuesIn(small_configs()),
                          [](const auto& test) { return test.param.name; });
-
-// The claim of the architecture, on pages that are really there: 8+4 layers against 12.
-TEST(StatePages, ADoubleDecoderHoldsAThird) {
-  Context ctx(1);
-  auto held = [&](Arch arch, MemoryKv memory_kv, EncoderState policy) {
-    ModelConfig config = small_config(arch);
-    config.n_encoder_layers = 8;
-    config.n_decoder_layers = 4;
-    config.max_seq_len = 256;
-    config.memory_kv = memory_kv;
-    auto model = random_model(config, Precision::float32());
-    auto caches = model->new_caches({.encoder = policy});
-    auto state = model->new_state(*caches);
-    Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
-    std::vector<int32_t> tokens(192, 5);
-    Piece piece{state.get(), tokens};
-    model->read(tape, {&piece, 1});
-    state->settle();
-    EXPECT_EQ(caches->bytes_in_use(), state->page_bytes().with_encoder);
-    return state->page_bytes();
-  };
-  int64_t twin = held(Arch::decoder, MemoryKv::per_layer_shared, EncoderState::keep).live;
-  StateBytes kept = held(Arch::double_decoder, MemoryKv::per_layer_shared, EncoderState::keep);
-  EXPECT_EQ(3 * kept.live, twin);
-  EXPECT_EQ(kept.with_encoder, twin);
-  StateBytes dropped = held(Arch::double_decoder, MemoryKv::per_layer_shared, EncoderState::recompute);
-  EXPECT_EQ(3 * dropped.with_encoder, twin);
-  EXPECT_EQ(12 * held(Arch::double_decoder, MemoryKv::one_for_all, EncoderState::recompute).with_encoder, twin);
-}
 
 }  // namespace
 }  // namespace tandem::test
