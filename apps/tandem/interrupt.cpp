@@ -11,10 +11,12 @@ namespace {
 
 // A signal handler has no other way to be handed anything, or to hand it over.
 volatile std::sig_atomic_t g_signalled = 0;
+volatile std::sig_atomic_t g_terminated = 0;
 const char* volatile g_notice = nullptr;
 
-void note_signal(int) {
+void note_signal(int signal) {
   int before = errno;
+  if (signal == SIGTERM) g_terminated = 1;
   g_signalled = 1;
   const char* notice = g_notice;
   // Nobody may be there to read it: that changes nothing.
@@ -35,14 +37,19 @@ void install(void (*handler)(int), int flags) {
 
 // SA_RESETHAND: the second signal finds the system's default. SA_RESTART is left out, so that a read from a terminal
 // returns when Ctrl-C is pressed.
-InterruptScope::InterruptScope(const char* notice) {
+InterruptScope::InterruptScope(const char* notice, Again again) {
   g_signalled = 0;
+  g_terminated = 0;
   g_notice = notice;
-  install(note_signal, static_cast<int>(SA_RESETHAND));
+  install(note_signal, again == Again::ends ? static_cast<int>(SA_RESETHAND) : 0);
 }
 
 InterruptScope::~InterruptScope() { install(SIG_DFL, 0); }
 
 bool interrupted() { return g_signalled != 0; }
+
+bool terminated() { return g_terminated != 0; }
+
+void forget_interrupt() { g_signalled = g_terminated; }
 
 }  // namespace tandem::app

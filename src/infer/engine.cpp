@@ -271,6 +271,7 @@ void Engine::end(Sequence& sequence, FinishReason reason) {
   generation.finish_reason = reason;
   generation.decode_seconds = sequence.clock.seconds();
   --sequence.request->running;
+  sequence.request->result.cache = sequence.state->page_bytes();
   // Where writing is reading, the answer is part of the next turn's prefix.
   State& state = *sequence.state;
   if (options_.reuse_prefixes && state.written() > 0 && state.unread_block().empty()) {

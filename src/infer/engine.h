@@ -39,6 +39,7 @@ struct GenerationRequest {
 struct GenerationResult {
   std::vector<Generation> completions;
   int64_t reused_tokens = 0;  // of the prompt, which earlier requests had read
+  StateBytes cache;           // pages that the completion which ended last held then
   std::string error;          // one line; empty: none. Then completions hold what was written before it
 };
 

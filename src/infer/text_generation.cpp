@@ -1,35 +1,59 @@
 #include "infer/text_generation.h"
 
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include "base/clock.h"
 #include "base/error.h"
-#include "base/json.h"
-#include "infer/stop_strings.h"
-#include "text/detokenizer.h"
 
 namespace tandem {
 
 TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, const Prompt& prompt,
                              const GenerationOptions& options, const std::vector<std::string>& stop_strings,
                              const OnText& on_text, const std::function<bool()>& cancelled) {
-  Detokenizer detokenizer(tokenizer, /*skip_special=*/true);
-  StopStrings stops(stop_strings);
-  TextGeneration result;
-  auto emit = [&](const std::string& piece) {
-    result.text += piece;
-    if (!piece.empty() && on_text) on_text(piece);
-  };
+  TextStream stream(tokenizer, stop_strings, on_text);
   auto on_token = [&](int32_t id) {
-    // A model may have more ids than its tokenizer; an untrained one that is drawn stands for no text.
-    if (id < tokenizer.vocab_size()) emit(stops.push(detokenizer.push(id)));
-    if (stops.found()) return Next::stop;
-    return cancelled && cancelled() ? Next::cancel : Next::go_on;
+    Next next = stream.push(id);
+    return next == Next::go_on && cancelled && cancelled() ? Next::cancel : next;
   };
-  result.tokens = generator.run(prompt, options, on_token);
-  if (!stops.found()) {
-    emit(stops.push(detokenizer.finish()));
-    emit(stops.finish());
-    if (stops.found()) result.tokens.finish_reason = FinishReason::stop;
-  }
+  TextGeneration result{.tokens = generator.run(prompt, options, on_token), .text = {}};
+  result.tokens.finish_reason = stream.finish(result.tokens.finish_reason);
+  result.text = stream.text();
   return result;
+}
+
+EngineText generate_text(Engine& engine, const Tokenizer& tokenizer, const Prompt& prompt,
+                         const GenerationOptions& options, const std::vector<std::string>& stop_strings,
+                         const OnText& on_text, const std::function<bool()>& cancelled) {
+  TextStream stream(tokenizer, stop_strings, on_text);
+  EngineText text;
+  Stopwatch clock;
+  bool first = true;
+  auto stop = std::make_shared<std::atomic<bool>>(false);
+  GenerationRequest request{.prompt = prompt, .options = options, .on_token = {}, .cancelled = stop};
+  request.on_token = [&](int64_t, int32_t id) {
+    if (std::exchange(first, false)) text.first_token_seconds = clock.seconds();
+    return stream.push(id);
+  };
+  Engine::Ticket ticket = engine.submit(std::move(request));
+  std::optional<GenerationResult> result;
+  try {
+    while (!(result = engine.take(ticket))) {
+      if (cancelled && cancelled()) stop->store(true);
+      engine.step();
+    }
+  } catch (...) {  // of on_text: what the request would call is gone
+    stop->store(true);
+    throw;
+  }
+  if (!result->error.empty()) throw InputError({.what = result->error});
+  text.written.tokens = std::move(result->completions.front());
+  text.written.tokens.finish_reason = stream.finish(text.written.tokens.finish_reason);
+  text.written.text = stream.text();
+  text.reused_tokens = result->reused_tokens;
+  text.cache = result->cache;
+  return text;
 }
 
 std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text, int32_t bos) {
