@@ -111,7 +111,8 @@ void sizes(benchmark::internal::Benchmark* b) {
 
 void caches(benchmark::internal::Benchmark* b) {
   b->UseRealTime()->Unit(benchmark::kMicrosecond);
-  for (int64_t keys : {256, 2048}) b->Args({64, 7, keys});
+  // Within a core's cache, within the last one, and from memory.
+  for (int64_t keys : {256, 2048, 65536}) b->Args({64, 7, keys});
 }
 
 BENCHMARK_CAPTURE(train, forward_f32, DType::f32, false)->Apply(sizes);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/ref/span_attention.h"
+#include "kernels/span_queries.h"
 #include "kernels/span_tiles.h"
 
 namespace tandem::kernels {
@@ -19,12 +20,6 @@ using cpu::kAttentionTile;
 using cpu::QueryTile;
 
 constexpr int64_t kMostHeadSize = 256;
-
-// Row `row` of one head of [T, heads, D].
-HeadRows head_rows(const Tensor& t, int64_t row, int64_t head) {
-  int64_t at = row * t.row_stride + head * t.shape[2];
-  return {static_cast<char*>(t.data) + at * dtype_bytes(t.dtype), t.row_stride};
-}
 
 template <class T>
 T* take(Arena& arena, int64_t count) {
@@ -132,17 +127,8 @@ std::span<cpu::PackedKeys> pack_keys(Context& ctx, const AttentionPath& path, co
   return {packed, static_cast<size_t>(sizes.key_heads * count)};
 }
 
-struct ForwardOperands {
-  const Tensor& o;
-  const Tensor& lse;
-  const Tensor& source_lse;
-  const Tensor& q;
-  std::span<const KeyValueSource> sources;
-  float scale;
-};
-
 // What a chunk works on but for the shape of its rows, beginning with query `query` of head `head`.
-cpu::AttentionForwardRows forward_rows(const ForwardOperands& in, const QueryTiles& queries, const QueryTile& tile,
+cpu::AttentionForwardRows forward_rows(const AttentionForward& in, const QueryTiles& queries, const QueryTile& tile,
                                        int64_t query, int64_t head) {
   int64_t heads = in.q.shape[1], count = in.q.shape[0], at = head * count + query;
   cpu::AttentionForwardRows rows{};
@@ -157,7 +143,7 @@ cpu::AttentionForwardRows forward_rows(const ForwardOperands& in, const QueryTil
   return rows;
 }
 
-void forward_tiles(Context& ctx, const AttentionPath& path, const Sizes& sizes, const ForwardOperands& in,
+void forward_tiles(Context& ctx, const AttentionPath& path, const Sizes& sizes, const AttentionForward& in,
                    const QueryTiles& queries, std::span<const KeyTile> key_tiles) {
   auto packed = pack_keys(ctx, path, sizes, in.sources, key_tiles);
   auto source_count = static_cast<int64_t>(in.sources.size());
@@ -176,34 +162,6 @@ void forward_tiles(Context& ctx, const AttentionPath& path, const Sizes& sizes, 
   });
 }
 
-// Each query by itself, for all heads of a group at once.
-void forward_queries(Context& ctx, const AttentionPath& path, const Sizes& sizes, const ForwardOperands& in,
-                     const QueryTiles& queries) {
-  auto source_count = static_cast<int64_t>(in.sources.size());
-  auto* keys = take<HeadRows>(ctx.scratch(), 2 * sizes.key_heads * source_count);
-  auto* values = keys + sizes.key_heads * source_count;
-  for (int64_t h = 0; h < sizes.key_heads; ++h) {
-    for (int64_t s = 0; s < source_count; ++s) {
-      keys[h * source_count + s] = head_rows(in.sources[static_cast<size_t>(s)].k, 0, h);
-      values[h * source_count + s] = head_rows(in.sources[static_cast<size_t>(s)].v, 0, h);
-    }
-  }
-  auto* tile_of = take<const QueryTile*>(ctx.scratch(), sizes.queries);
-  for (const QueryTile& tile : queries.tiles) std::fill_n(tile_of + tile.begin, tile.rows, &tile);
-  int64_t workspace = ctx.cpu().span_attention.forward_workspace(sizes.head_size);
-  float* memory = take<float>(ctx.scratch(), workspace * ctx.pool().threads());
-  ctx.pool().run(sizes.queries * sizes.key_heads, [&](int64_t chunk, int worker) {
-    int64_t query = chunk / sizes.key_heads, key_head = chunk % sizes.key_heads;
-    const QueryTile& tile = *tile_of[query];
-    cpu::AttentionForwardRows rows = forward_rows(in, queries, tile, query, key_head * sizes.group);
-    rows.rows = sizes.group;
-    rows.q.stride = rows.o.stride = sizes.head_size;
-    rows.lse_stride = sizes.queries;
-    rows.workspace = memory + worker * workspace;
-    path.forward_query({rows, query - tile.begin, keys + key_head * source_count, values + key_head * source_count});
-  });
-}
-
 // Below this many uses of a key, packing it costs more than the faster products give back.
 constexpr int64_t kUsesWorthPacking = 6;
 
@@ -211,7 +169,7 @@ bool few_queries(const Sizes& sizes, const SpanPlan& plan, std::span<const KeyTi
   if (plan.order == QueryOrder::by_tile) return false;
   int64_t seen = 0;
   for (const KeyTile& tile : tiles) seen += tile.visits > 0 ? tile.end - tile.begin : 0;
-  return sizes.group <= kAttentionTile && plan.allowed_pairs() * sizes.group < kUsesWorthPacking * seen;
+  return plan.allowed_pairs() * sizes.group < kUsesWorthPacking * seen;
 }
 
 }  // namespace
@@ -227,17 +185,15 @@ void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, co
   if (!path) return ref::span_attention_forward(o, lse, source_lse, q, sources, plan, scale);
 
   Sizes sizes(q, sources[0].k, ctx.cpu().span_attention.lanes);
-  QueryTiles queries = make_query_tiles(ctx.scratch(), plan, sizes.queries);
   if (source_lse.defined()) {
     std::fill_n(source_lse.as<float>(), source_lse.elements(), -std::numeric_limits<float>::infinity());
   }
-  ForwardOperands in{o, lse, source_lse, q, sources, static_cast<float>(scale)};
-  if (plan.order == QueryOrder::by_query && sizes.group <= kAttentionTile) {
-    return forward_queries(ctx, *path, sizes, in, queries);
-  }
+  AttentionForward in{o, lse, source_lse, q, sources, static_cast<float>(scale)};
+  if (plan.order == QueryOrder::by_query) return attend_by_query(ctx, *path, in, plan);
+  QueryTiles queries = make_query_tiles(ctx.scratch(), plan, sizes.queries);
   std::span<const KeyTile> key_tiles = make_key_tiles(ctx.scratch(), queries, keys);
   if (few_queries(sizes, plan, key_tiles)) {
-    forward_queries(ctx, *path, sizes, in, queries);
+    attend_by_query(ctx, *path, in, plan);
   } else {
     forward_tiles(ctx, *path, sizes, in, queries, key_tiles);
   }

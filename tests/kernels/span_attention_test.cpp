@@ -180,6 +180,44 @@ TEST_P(Attention, LargeScores) {
   expect_close(fast.lse, reference.lse, "lse", [](int64_t, int64_t) { return 1e-5; });
 }
 
+// Where a cache's tiles lie must not change a bit: spans of tiles one behind the other, and the same tiles apart.
+TEST_P(Attention, SameBitsWhereverTheTilesLie) {
+  constexpr int64_t kTiles = 9, kTile = 64, kLength = kTiles * kTile - 20;
+  AttentionCase together, apart;
+  for (AttentionCase* problem : {&together, &apart}) {
+    problem->queries = 1;
+    problem->keys = {2 * kTiles * kTile};
+    problem->heads = 4;
+    problem->key_heads = 2;
+    problem->head_size = 64;
+    problem->scale = 0.125;
+    problem->plan.clear(1);
+    problem->plan.order = QueryOrder::by_query;
+    problem->plan.add_run(0, 1);
+  }
+  together.plan.add_span({.begin = 30, .end = kLength});
+  for (int64_t t = 0; t < kTiles; ++t) {
+    int64_t row = (2 * t + 1) * kTile;
+    apart.plan.add_span({.begin = row + (t == 0 ? 30 : 0), .end = row + std::min(kTile, kLength - t * kTile)});
+  }
+  AttentionRun a(together, GetParam().values, GetParam().gradients, 3, false);
+  AttentionRun b(apart, GetParam().values, GetParam().gradients, 3, false);
+  for (int64_t t = 0; t < kLength; ++t) {
+    int64_t row = (2 * (t / kTile) + 1) * kTile + t % kTile;
+    for (int64_t i = 0; i < a.k[0].tensor().row_size(); ++i) {
+      store_element(b.k[0], row, i, load_element(a.k[0], t, i));
+      store_element(b.v[0], row, i, load_element(a.v[0], t, i));
+    }
+  }
+  for (int64_t i = 0; i < a.q.tensor().row_size(); ++i) store_element(b.q, 0, i, load_element(a.q, 0, i));
+  a.forward(context(1));
+  b.forward(context(3));
+  for (int64_t i = 0; i < a.o.tensor().row_size(); ++i) {
+    ASSERT_EQ(load_element(a.o, 0, i), load_element(b.o, 0, i)) << i;
+  }
+  for (int64_t h = 0; h < 4; ++h) ASSERT_EQ(load_element(a.lse, h, 0), load_element(b.lse, h, 0)) << h;
+}
+
 TEST_P(Attention, SameBitsForAnyNumberOfThreads) {
   for (AttentionCase problem : {block_case(1, 700, 50), causal_case(3, 100)}) {
     problem.heads = 2;

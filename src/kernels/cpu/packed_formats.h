@@ -24,8 +24,9 @@ inline constexpr int kManyIntegerRows = 4, kManyIntegerSums = 8;
 #endif
 
 // Panels lie one behind the other, so that fetching ahead crosses into the next one. (The hardware stops at each page.)
-inline constexpr int64_t kFetchAhead = 2048;
-TANDEM_INLINE void fetch_ahead(const char* w) { _mm_prefetch(w + kFetchAhead, _MM_HINT_T0); }
+// Into the second cache: the first one has too few lines on their way at a time to keep memory busy.
+inline constexpr int64_t kFetchAhead = 4096;
+TANDEM_INLINE void fetch_ahead(const char* w) { _mm_prefetch(w + kFetchAhead, _MM_HINT_T1); }
 
 // Lanes i .. of n elements, zeros after the end.
 template <class T>

@@ -34,10 +34,13 @@ void finish_queries(HeadRows dq, bool is_bf16, const float* const* parts, int64_
 
 int64_t forward_workspace(int64_t head_size) { return forward_floats(head_size); }
 int64_t backward_workspace(int64_t head_size) { return backward_floats(head_size); }
+int64_t part_workspace(int64_t heads) { return part_floats(heads); }
+int64_t width_of_part(int64_t head_size) { return part_width(head_size); }
 
 template <class Type>
 constexpr AttentionPath path() {
-  return {pack_keys<Type>, forward_tile<Type>, forward_query<Type>, pack_query_tile<Type>, backward_tile<Type>};
+  return {pack_keys<Type>,   forward_tile<Type>,    forward_part<Type>,
+          merge_parts<Type>, pack_query_tile<Type>, backward_tile<Type>};
 }
 
 }  // namespace
@@ -52,6 +55,8 @@ const SpanAttentionKernels kSpanAttention = {
     .bf16 = {},
 #endif
     .forward_workspace = forward_workspace,
+    .part_workspace = part_workspace,
+    .part_width = width_of_part,
     .backward_workspace = backward_workspace,
     .finish_queries = finish_queries,
 };

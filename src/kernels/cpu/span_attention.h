@@ -57,8 +57,7 @@ struct AttentionShape {
   float scale;
 };
 
-// Rows that see the same keys: the queries of a tile for one head, or, where queries are few, the heads of a group for
-// one query.
+// Rows that see the same keys: the queries of a tile for one head.
 struct AttentionForwardRows {
   AttentionShape shape;
   int64_t rows;
@@ -78,12 +77,41 @@ struct AttentionForwardTile {
   const PackedKeys* sources;  // of the key head
 };
 
-// The keys in place; rows of them are never copied.
-struct AttentionForwardQuery {
-  AttentionForwardRows rows;  // row r is head r of the group; at most kAttentionTile
-  int64_t query;              // of the tile
-  const HeadRows* keys;       // of the key head, by source
-  const HeadRows* values;
+// Rows [begin, end) of a source, all in the same aligned tile of it.
+struct KeyStretch {
+  int32_t begin;
+  int32_t end;
+};
+
+// All heads of one query against some of the keys that it sees, of one source and in place.
+struct AttentionPart {
+  AttentionShape shape;
+  int64_t heads;
+  int64_t group;  // query head h reads key head h / group
+  const void* q;  // [heads, D]
+  HeadRows k;     // of key head 0; the others follow
+  HeadRows v;
+  const KeyStretch* stretches;
+  int32_t count;
+  int32_t source;
+  // Results, not yet divided by the sum of all parts: see span_attention_query.h.
+  float* level;  // [heads]
+  float* sum;    // [heads]
+  float* out;    // [heads, part_width(D)]
+  float* workspace;
+};
+
+// The parts of one query, in their order.
+struct AttentionParts {
+  AttentionShape shape;
+  int64_t heads;
+  const AttentionPart* parts;
+  int64_t count;
+  void* o;            // [heads, D]
+  float* lse;         // head h at h * lse_stride
+  float* source_lse;  // likewise, source s at s * source_stride; or null
+  int64_t lse_stride;
+  int64_t source_stride;
 };
 
 // One stretch of keys [begin, end), at most a tile, of one source and one key head, with every query that sees it.
@@ -124,7 +152,8 @@ struct AttentionPath {
   void (*pack_keys)(float* k_columns, float* v_rows, HeadRows k, HeadRows v, int64_t rows, int64_t head_size);
   void (*forward)(const AttentionForwardTile& job);
   // For few queries, where packing would cost more than it saves.
-  void (*forward_query)(const AttentionForwardQuery& job);
+  void (*forward_part)(const AttentionPart& part);
+  void (*merge_parts)(const AttentionParts& query);
   // Packs a tile of queries as `AttentionBackwardTile::packed` says and fills delta[0..63].
   void (*pack_queries)(float* packed, float* delta, HeadRows q, HeadRows d_o, HeadRows o, int64_t rows,
                        int64_t head_size);
@@ -136,6 +165,8 @@ struct SpanAttentionKernels {
   AttentionPath f32;
   AttentionPath bf16;
   int64_t (*forward_workspace)(int64_t head_size);   // floats
+  int64_t (*part_workspace)(int64_t heads);          // floats
+  int64_t (*part_width)(int64_t head_size);          // floats
   int64_t (*backward_workspace)(int64_t head_size);  // floats
   // dq[r] = scale * sum over parts of part[r], stored as f32 or bf16; parts are `part_stride` floats apart and summed
   // in order.

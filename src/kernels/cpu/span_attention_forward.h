@@ -72,10 +72,10 @@ TANDEM_INLINE void raise_level(const ForwardState& s, int64_t row, int64_t wide,
 
 // Scores of a row become probabilities (left operand), and its sum grows.
 template <class Type, bool kMasked>
-TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionForwardRows& job, int64_t row, int64_t r,
+TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionShape& shape, int64_t row, int64_t r,
                                const Columns& columns, int64_t lo, int64_t hi, int64_t wide) {
   float* scores = s.scores + r * kTile;
-  F factor = broadcast(job.shape.scale * kLog2E);
+  F factor = broadcast(shape.scale * kLog2E);
   F most = broadcast(-HUGE_VALF);
   for (int64_t c = columns.begin; c < columns.end; c += kLanes) {
     F x = load(scores + c) * factor;
@@ -107,9 +107,9 @@ TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardRo
   for (int64_t r = 0; r < kRows; ++r) {
     int64_t row = first_row + r;
     if (columns.masked) {
-      softmax_row<Type, true>(s, job, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key, wide);
+      softmax_row<Type, true>(s, job.shape, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key, wide);
     } else {
-      softmax_row<Type, false>(s, job, row, r, columns, 0, 0, wide);
+      softmax_row<Type, false>(s, job.shape, row, r, columns, 0, 0, wide);
     }
   }
   int64_t first = columns.begin / Type::kPerUnit, last = columns.end / Type::kPerUnit;
