@@ -4,14 +4,16 @@
 #include <memory>
 #include <optional>
 
+#include "base/cancelled.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "base/log.h"
-#include "eval/choice.h"
 #include "eval/perplexity.h"
 #include "eval/recall.h"
 #include "eval_answers.h"
+#include "eval_report.h"
+#include "eval_tasks.h"
 #include "heldout_text.h"
+#include "interrupt.h"
 #include "model_options.h"
 #include "output.h"
 #include "verbs.h"
@@ -26,8 +28,7 @@ struct Options {
   double prefix_share = 0;
   int64_t recall = 0;
   AnswerOptions answers;
-  std::vector<std::string> choice;
-  int64_t choice_items = 0;
+  TaskOptions tasks;
   bool json = false;
 };
 
@@ -53,26 +54,6 @@ OrderedJson recall_scores(const RecallResult& r) {
   return scores;
 }
 
-std::string choice_line(const OrderedJson& set) {
-  std::string line = fmt::format("{:<22} ", set["name"].get<std::string>());
-  if (set["accuracy"].is_null()) return line + "no question fits into the model's rows\n";
-  auto percent = [&](const char* key) { return 100 * set[key].get<double>(); };
-  line += fmt::format("{:5.1f} % +- {:.1f}", percent("accuracy"), percent("standard_error"));
-  if (set.contains("accuracy_per_byte")) line += fmt::format("; per byte {:.1f} %", percent("accuracy_per_byte"));
-  line += fmt::format("; chance {:.1f} %; {} questions", percent("chance"), set["items"].get<int64_t>());
-  if (set["skipped"] > 0) line += fmt::format(", {} too long", set["skipped"].get<int64_t>());
-  if (set.contains("perplexity")) line += fmt::format("; perplexity {:.4g}", set["perplexity"].get<double>());
-  if (set.contains("right_mass"))
-    line += fmt::format("; mass of right answers {:.3f}", set["right_mass"].get<double>());
-  if (set.contains("first_form_preference")) {
-    line += fmt::format("; he over she {:+.3f} nats", set["first_form_preference"].get<double>());
-  }
-  if (set.contains("groups")) {
-    line += fmt::format("; mean of {} groups {:.1f} %", set["groups"].size(), percent("group_mean"));
-  }
-  return line + "\n";
-}
-
 std::string text_report(const OrderedJson& json) {
   std::string report = fmt::format("{}\n", json["model"].get<std::string>());
   if (json.contains("tokens")) {
@@ -93,23 +74,21 @@ std::string text_report(const OrderedJson& json) {
                             100 * recall["greedy_accuracy"].get<double>());
     }
   }
-  if (json.contains("choice")) {
-    for (const OrderedJson& set : json["choice"]) report += choice_line(set);
-  }
+  if (json.contains("tasks")) report += task_report(json["tasks"]);
+  if (json.contains("choice")) report += choice_report(json["choice"]);
   return report;
 }
 
 int run(const Options& options) {
-  if (options.text.data.empty() && options.recall == 0 && options.answers.files.empty() && options.choice.empty()) {
+  TaskRun tasks(options.tasks);
+  if (options.text.data.empty() && options.recall == 0 && options.answers.files.empty() && tasks.empty()) {
     throw InputError({.what = "nothing to evaluate on",
                       .where = "tandem eval",
-                      .expected = "--data PATH, --choice FILE, --answers FILE or --recall N"});
+                      .expected = "--data PATH, --tasks NAME, --choice FILE, --answers FILE or --recall N"});
   }
   if (options.prefix_share > 0 && options.objective != Objective::prefix_lm) {
     throw InputError({.what = "--prefix-share without --objective prefix_lm", .where = "tandem eval"});
   }
-  std::vector<ChoiceSet> sets;
-  for (const std::string& file : options.choice) sets.push_back(read_choice_set(file, options.choice_items));
   Context ctx(options.model.threads);
   LoadedModel loaded = load(options.model, ctx);
   Tape tape(ctx, loaded.model->parameters().precision(), Tape::Mode::no_grad);
@@ -134,10 +113,14 @@ int run(const Options& options) {
   if (!options.answers.files.empty()) {
     json["answers"] = score_answers(ctx, loaded, options.answers, options.text.heldout_only);
   }
-  for (const ChoiceSet& set : sets) {
-    log::info("{}: {} questions", set.name, set.items.size());
-    json["choice"].push_back(
-        to_json(evaluate_choice(*loaded.model, tape, loaded.tokenizer, loaded.document_tokens.bos, set)));
+  if (!tasks.empty()) {
+    // Now that the text is scored as in training: laid out so that no score depends on what is scored beside it.
+    pack_weights(options.model, ctx, *loaded.model);
+    try {
+      tasks.run(ctx, loaded, json);
+    } catch (const Cancelled&) {
+      return kInterruptedExit;
+    }
   }
   if (options.json) {
     write_json(json);
@@ -151,7 +134,7 @@ int run(const Options& options) {
 
 void add_eval_verb(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("eval", "Loss, perplexity, bits per byte and accuracy on a text");
+  CLI::App* verb = app.add_subcommand("eval", "Loss and accuracy on a text, benchmarks, recall, written answers");
   add_model_options(*verb, options->model);
   add_text_options(*verb, options->text);
   verb->add_option("--objective", options->objective,
@@ -168,11 +151,7 @@ void add_eval_verb(CLI::App& app, Action& action) {
       ->check(CLI::Range(int64_t{0}, int64_t{100000}))
       ->capture_default_str();
   add_answer_options(*verb, options->answers);
-  verb->add_option("--choice", options->choice, "Sets of questions whose answers are scored by log-likelihood (.jsonl)")
-      ->expected(1, -1);
-  verb->add_option("--choice-items", options->choice_items, "At most so many questions of each set; 0: all")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 40))
-      ->capture_default_str();
+  add_task_options(*verb, options->tasks);
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -78,4 +78,9 @@ LoadedModel load(const ModelOptions& options, Context& ctx) {
   return {std::move(tokenizer), document_tokens, std::move(model)};
 }
 
+void pack_weights(const ModelOptions& options, Context& ctx, Model& model) {
+  if (options.generates || options.quantize != "none") return;
+  model.parameters().pack(ctx, weight_format(options.quantize, model.parameters().precision()));
+}
+
 }  // namespace tandem::app

@@ -44,4 +44,7 @@ Precision chosen_precision(const std::string& name, Isa isa);
 // a model that has none.
 LoadedModel load(const ModelOptions& options, Context& ctx);
 
+// Lays out the weights of a loaded model as `options.generates` does, if they are not yet.
+void pack_weights(const ModelOptions& options, Context& ctx, Model& model);
+
 }  // namespace tandem::app

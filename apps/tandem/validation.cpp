@@ -36,8 +36,10 @@ DownstreamEvaluation::DownstreamEvaluation(const EvaluationConfig& config) : con
 
 OrderedJson DownstreamEvaluation::operator()(Model& model, Tape& tape, const RunData& data) const {
   OrderedJson line = OrderedJson::object();
+  const DocumentTokens& ends = data.tokens.document_tokens();
+  Subject subject{model, tape, data.tokenizer, ends.bos, ends.eos};
   for (const ChoiceSet& set : sets_) {
-    ChoiceResult result = evaluate_choice(model, tape, data.tokenizer, data.tokens.document_tokens().bos, set);
+    ChoiceResult result = evaluate_choice(subject, set);
     if (result.items == 0) continue;  // no question fits into the model's rows
     line["choice/" + set.name] = result.accuracy.value();
     if (result.accuracy_per_byte) line["choice_per_byte/" + set.name] = result.accuracy_per_byte->value();

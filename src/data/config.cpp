@@ -31,8 +31,8 @@ void check_weights(const DataConfig& config, const std::string& where) {
 void list_fields(FieldList& fields, DataConfig& config) {
   fields.add(
       "sources", config.sources,
-      "training text: .txt and .jsonl files (also .gz, .zst), folders, or the word synthetic for stories made by "
-      "the program");
+      "training text: .txt and .jsonl files (also .gz, .zst), folders, or texts made by the program: synthetic for "
+      "stories, synthetic_copy and synthetic_mqar for letters to copy and pairs to recall");
   fields.add("weights", config.weights,
              "proportions in which tokens of the sources are read; empty: every document once per epoch");
   fields.add_enum<Records>("records", config.records,

@@ -1,12 +1,14 @@
 #include "data/corpus.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <unordered_set>
 
 #include "base/error.h"
 #include "base/hash.h"
 #include "data/conversation.h"
+#include "data/memory_tasks.h"
 #include "data/synthetic.h"
 
 namespace tandem {
@@ -17,6 +19,23 @@ namespace {
 // Raised when the rule that parts text or makes stories changes: caches of older rules are then not found.
 constexpr uint64_t kRuleVersion = 2;
 constexpr int64_t kHeldOutStories = 20;  // one part of so many of the synthetic text
+
+struct SyntheticName {
+  std::string_view name;
+  Synthetic kind;
+};
+constexpr std::array<SyntheticName, 3> kSyntheticNames{
+    {{"synthetic", Synthetic::stories}, {"synthetic_copy", Synthetic::copy}, {"synthetic_mqar", Synthetic::pairs}}};
+
+// The n-th text of a kind. Different kinds and splits never come from the same random numbers.
+std::string synthetic_text(Synthetic kind, uint64_t seed, SyntheticSplit split, uint64_t index) {
+  if (kind == Synthetic::stories) return StoryMaker(seed, split).story(index).text;
+  MemoryKind memory = kind == Synthetic::copy ? MemoryKind::copy : MemoryKind::pairs;
+  // Split and kind stand in bits that no index reaches.
+  Rng rng(seed, static_cast<uint64_t>(split) << 60 | (static_cast<uint64_t>(memory) + 1) << 56 | index);
+  int64_t size = 1 + rng.below(static_cast<uint32_t>(longest_in_training(memory)));
+  return make_memory_task(memory, size, rng).text();
+}
 
 std::vector<SourceFile> list_one(const std::string& path, Records records) { return list_sources({path}, records); }
 
@@ -29,6 +48,10 @@ void check_disjoint(const std::vector<SourceFile>& training, const std::vector<S
                       .where = file.path.string(),
                       .hint = "take it out of data.sources or data.heldout"});
   }
+}
+
+void add_once(std::vector<Synthetic>& kinds, Synthetic kind) {
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
 }
 
 uint64_t bytes_of(const std::vector<SourceFile>& files) {
@@ -119,6 +142,13 @@ class Parting {
 
 }  // namespace
 
+std::optional<Synthetic> synthetic_source(std::string_view name) {
+  for (const SyntheticName& each : kSyntheticNames) {
+    if (each.name == name) return each.kind;
+  }
+  return std::nullopt;
+}
+
 uint64_t CorpusDocument::text_bytes() const {
   uint64_t bytes = text.size();
   for (const ChatMessage& message : messages) bytes += message.content.size();
@@ -134,24 +164,33 @@ Corpus::Corpus(const DataConfig& config)
       synthetic_seed_(static_cast<uint64_t>(config.synthetic_seed)) {
   check(config, "");
   for (const std::string& name : config.sources) {
-    Source source{.files = {}, .synthetic = name == kSyntheticSource};
-    synthetic_training_ = synthetic_training_ || source.synthetic;
-    if (!source.synthetic) source.files = list_one(name, records_);
+    Source source{.files = {}, .synthetic = synthetic_source(name)};
+    if (source.synthetic) {
+      add_once(synthetic_training_, *source.synthetic);
+    } else {
+      source.files = list_one(name, records_);
+    }
     sources_.push_back(std::move(source));
   }
-  std::vector<std::string> heldout = config.heldout;
-  bool asked = std::erase(heldout, std::string(kSyntheticSource)) > 0;
-  synthetic_heldout_ = explicit_heldout_ ? asked : synthetic_training_;
+  std::vector<std::string> heldout;
+  for (const std::string& name : config.heldout) {
+    if (auto kind = synthetic_source(name)) {
+      add_once(synthetic_heldout_, *kind);
+    } else {
+      heldout.push_back(name);
+    }
+  }
+  if (!explicit_heldout_) synthetic_heldout_ = synthetic_training_;
   heldout_ = list_sources(heldout, records_);
-  if (records_ == Records::conversations && (synthetic_training_ || synthetic_heldout_)) {
-    throw InputError({.what = "synthetic stories are no conversations",
+  if (records_ == Records::conversations && !(synthetic_training_.empty() && synthetic_heldout_.empty())) {
+    throw InputError({.what = "synthetic texts are no conversations",
                       .where = "data.sources",
                       .expected = "JSONL files with data.records = \"conversations\""});
   }
   std::vector<SourceFile> training = training_files();
   check_disjoint(training, heldout_);
-  if (!synthetic_training_ && bytes_of(training) == 0) empty_corpus("data.sources", config.sources);
-  if (explicit_heldout_ && !synthetic_heldout_ && bytes_of(heldout_) == 0) {
+  if (synthetic_training_.empty() && bytes_of(training) == 0) empty_corpus("data.sources", config.sources);
+  if (explicit_heldout_ && synthetic_heldout_.empty() && bytes_of(heldout_) == 0) {
     empty_corpus("data.heldout", config.heldout);
   }
 }
@@ -168,15 +207,19 @@ uint64_t Corpus::fingerprint() const {
   hash.add_number(static_cast<uint64_t>(records_));
   hash.add_number(sources_.size());
   for (const Source& source : sources_) {
-    hash.add_number(source.synthetic);
+    hash.add_number(source.synthetic ? static_cast<uint64_t>(*source.synthetic) + 1 : 0);
     add_files(hash, source.files);
   }
   add_files(hash, heldout_);
   hash.add_number(explicit_heldout_);
   if (!explicit_heldout_) hash.add(&heldout_share_, sizeof heldout_share_);
-  for (bool synthetic : {synthetic_training_, synthetic_heldout_}) {
-    hash.add_number(synthetic);
-    if (!synthetic) continue;
+  for (const std::vector<Synthetic>& kinds : {synthetic_training_, synthetic_heldout_}) {
+    hash.add_number(kinds.size());
+    for (Synthetic kind : kinds) {
+      // Stories came first: caches of them are found as before.
+      if (kind != Synthetic::stories) hash.add_number(static_cast<uint64_t>(kind));
+    }
+    if (kinds.empty()) continue;
     hash.add_number(static_cast<uint64_t>(synthetic_bytes_));
     hash.add_number(synthetic_seed_);
   }
@@ -186,8 +229,8 @@ uint64_t Corpus::fingerprint() const {
 uint64_t Corpus::estimated_text_bytes() const {
   uint64_t bytes = text_bytes_of(training_files()) + text_bytes_of(heldout_);
   auto synthetic = static_cast<uint64_t>(synthetic_bytes_);
-  if (synthetic_training_) bytes += synthetic;
-  if (synthetic_heldout_) bytes += synthetic / kHeldOutStories;
+  bytes += synthetic_training_.size() * synthetic;
+  bytes += synthetic_heldout_.size() * synthetic / kHeldOutStories;
   return bytes;
 }
 
@@ -219,12 +262,12 @@ void Corpus::visit_files(const std::vector<SourceFile>& files, const Visit& visi
   });
 }
 
-void Corpus::visit_stories(CorpusPart part, const Visit& visit) const {
+void Corpus::visit_synthetic(Synthetic kind, CorpusPart part, const Visit& visit) const {
   bool training = part == CorpusPart::kTraining;
-  StoryMaker maker(synthetic_seed_, training ? SyntheticSplit::kTraining : SyntheticSplit::kHeldOut);
+  SyntheticSplit split = training ? SyntheticSplit::kTraining : SyntheticSplit::kHeldOut;
   int64_t bytes = training ? synthetic_bytes_ : synthetic_bytes_ / kHeldOutStories + 1;
   for (uint64_t i = 0; bytes > 0; ++i) {
-    std::string text = maker.story(i).text;
+    std::string text = synthetic_text(kind, synthetic_seed_, split, i);
     bytes -= static_cast<int64_t>(text.size());
     visit({.part = part, .source = 0, .text = text, .messages = {}, .place = {}});
   }
@@ -234,10 +277,11 @@ int64_t Corpus::for_each(const Visit& visit) const {
   HoldoutRule rule = choose_rule();
   Parting parting(rule, visit);
   visit_files(heldout_, [&](const CorpusDocument& document) { parting.hold_out(document); });
-  if (synthetic_heldout_) visit_stories(CorpusPart::kHeldOut, visit);
+  for (Synthetic kind : synthetic_heldout_) visit_synthetic(kind, CorpusPart::kHeldOut, visit);
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (sources_[i].synthetic) {
-      visit_stories(CorpusPart::kTraining, [&](const CorpusDocument& document) { parting.train(document, i); });
+      visit_synthetic(*sources_[i].synthetic, CorpusPart::kTraining,
+                      [&](const CorpusDocument& document) { parting.train(document, i); });
     } else {
       visit_files(sources_[i].files, [&](const CorpusDocument& document) { parting.part(document, i); });
     }
@@ -247,7 +291,7 @@ int64_t Corpus::for_each(const Visit& visit) const {
 
 std::vector<std::string> Corpus::training_sample(int64_t max_bytes) const {
   uint64_t total = bytes_of(training_files());
-  if (synthetic_training_) total += static_cast<uint64_t>(synthetic_bytes_);
+  total += synthetic_training_.size() * static_cast<uint64_t>(synthetic_bytes_);
   std::vector<std::string> sample;
   // A document is taken when the share that was taken so far lags behind the share that was seen.
   double share = std::min(1.0, static_cast<double>(max_bytes) / static_cast<double>(std::max<uint64_t>(total, 1)));

@@ -1,8 +1,9 @@
-// All the documents of a run: files, folders and synthetic stories, already parted into training and held-out ones.
+// All the documents of a run: files, folders and made-up texts, already parted into training and held-out ones.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,8 +14,13 @@
 
 namespace tandem {
 
-// The word that stands for made-up stories in DataConfig::sources and DataConfig::heldout.
-inline constexpr std::string_view kSyntheticSource = "synthetic";
+// Texts that the program makes, and the words that stand for them in DataConfig::sources and DataConfig::heldout.
+enum class Synthetic {
+  stories,  // "synthetic": data/synthetic.h
+  copy,     // "synthetic_copy": data/memory_tasks.h
+  pairs,    // "synthetic_mqar": likewise
+};
+std::optional<Synthetic> synthetic_source(std::string_view name);
 
 enum class CorpusPart { kTraining, kHeldOut };
 
@@ -54,11 +60,11 @@ class Corpus {
 
  private:
   struct Source {
-    std::vector<SourceFile> files;  // none: synthetic stories
-    bool synthetic = false;
+    std::vector<SourceFile> files;  // none: made up
+    std::optional<Synthetic> synthetic;
   };
   void visit_files(const std::vector<SourceFile>& files, const Visit& visit) const;
-  void visit_stories(CorpusPart part, const Visit& visit) const;
+  void visit_synthetic(Synthetic kind, CorpusPart part, const Visit& visit) const;
   std::vector<SourceFile> training_files() const;
   HoldoutRule choose_rule() const;
 
@@ -68,8 +74,8 @@ class Corpus {
   std::vector<SourceFile> heldout_;
   double heldout_share_;
   bool explicit_heldout_ = false;
-  bool synthetic_training_ = false;
-  bool synthetic_heldout_ = false;
+  std::vector<Synthetic> synthetic_training_;  // each kind once, in the order of the sources
+  std::vector<Synthetic> synthetic_heldout_;
   int64_t synthetic_bytes_ = 0;
   uint64_t synthetic_seed_ = 0;
 };

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "base/error.h"
 #include "base/json.h"
+#include "eval/greedy_text.h"
 #include "eval/likelihood.h"
 #include "infer/text_generation.h"
 
@@ -14,33 +14,55 @@ namespace {
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 // Continuations that are scored in one call.
-constexpr size_t kPerCall = 256;
+constexpr size_t kPerCall = 1024;
 
+// A question with what the model makes of it.
 struct Scored {
-  const ChoiceItem* item;
-  std::vector<ContinuationScore> scores;  // one per candidate
+  const ChoiceItem* item = nullptr;
+  std::vector<ContinuationScore> scores;  // one per candidate; none where a text is asked for
+  WrittenAnswer written;                  // where it is
 };
 
-bool asks_for_writing(const ChoiceItem& item) { return item.candidates.size() == 1; }
+double value_of(const Scored& scored, size_t i, bool per_byte) {
+  double value = scored.scores[i].log_probability;
+  return per_byte ? value / static_cast<double>(scored.item->candidates[i].text.size()) : value;
+}
+
+bool competes(const Candidate& c) { return c.truth == Truth::right || c.truth == Truth::wrong; }
 
 // The right candidate's value is larger than that of every wrong one.
 bool right_wins(const Scored& scored, bool per_byte) {
   double right = kNothing, wrong = kNothing;
   for (size_t i = 0; i < scored.scores.size(); ++i) {
-    const Candidate& c = scored.item->candidates[i];
-    double value = scored.scores[i].log_probability;
-    if (per_byte) value /= static_cast<double>(c.text.size());
-    if (c.truth == Truth::right) right = value;
-    if (c.truth == Truth::wrong) wrong = std::max(wrong, value);
+    double value = value_of(scored, i, per_byte);
+    if (scored.item->candidates[i].truth == Truth::right) right = value;
+    if (scored.item->candidates[i].truth == Truth::wrong) wrong = std::max(wrong, value);
   }
   return right > wrong;
 }
 
+bool hit(const Scored& scored) {
+  switch (scored.item->asks) {
+    case Asks::choice: return right_wins(scored, false);
+    case Asks::tokens: return scored.scores[0].greedy;
+    case Asks::text: return scored.written.right;
+  }
+  return false;
+}
+
+// The first of the largest among right and wrong ones.
+size_t chosen(const Scored& scored, bool per_byte) {
+  size_t best = scored.scores.size();
+  for (size_t i = 0; i < scored.scores.size(); ++i) {
+    if (!competes(scored.item->candidates[i])) continue;
+    if (best == scored.scores.size() || value_of(scored, i, per_byte) > value_of(scored, best, per_byte)) best = i;
+  }
+  return best;
+}
+
 double chance_of(const ChoiceItem& item) {
-  if (asks_for_writing(item)) return 0;
-  int64_t choices = 0;
-  for (const Candidate& c : item.candidates) choices += c.truth == Truth::right || c.truth == Truth::wrong;
-  return 1.0 / static_cast<double>(choices);
+  if (item.asks != Asks::choice) return 0;
+  return 1.0 / static_cast<double>(std::count_if(item.candidates.begin(), item.candidates.end(), competes));
 }
 
 bool has(const ChoiceItem& item, Truth truth) {
@@ -97,25 +119,19 @@ class Tally {
     const ChoiceItem& item = *scored.item;
     ++result_.items;
     chance_.add(chance_of(item));
-    bool hit = asks_for_writing(item) ? scored.scores[0].greedy : right_wins(scored, false);
-    count(result_.accuracy, hit);
-    if (asks_for_writing(item)) {
-      written_.add(scored.scores[0].log_probability);
-    } else {
-      if (!result_.accuracy_per_byte) result_.accuracy_per_byte.emplace();
-      count(*result_.accuracy_per_byte, right_wins(scored, true));
+    bool right = hit(scored);
+    result_.accuracy.add(right);
+    if (!item.group.empty()) group(item.group).accuracy.add(right);
+    switch (item.asks) {
+      case Asks::choice: return add_choice(scored);
+      case Asks::tokens: return tokens_.add(scored.scores[0].log_probability);
+      case Asks::text: return added(result_.written, right);
     }
-    // Some questions have a single right answer; the others of the set make it one with masses.
-    if (has(item, Truth::also_right)) several_right_ = true;
-    bool forms = has(item, Truth::first_form);
-    if (!asks_for_writing(item) && !forms) mass_.add(right_mass(scored));
-    if (forms) preference_.add(first_form_preference(scored));
-    if (!item.group.empty()) count(group(item.group).accuracy, hit);
   }
 
   ChoiceResult finish() {
     result_.chance = chance_.value().value_or(0);
-    if (auto mean = written_.value()) result_.perplexity = std::exp(-*mean);
+    if (auto mean = tokens_.value()) result_.perplexity = std::exp(-*mean);
     if (several_right_) result_.right_mass = mass_.value();
     result_.first_form_preference = preference_.value();
     Mean groups;
@@ -125,9 +141,21 @@ class Tally {
   }
 
  private:
-  static void count(Share& share, bool hit) {
-    share.hits += hit;
-    ++share.of;
+  static void added(std::optional<Share>& share, bool right) {
+    if (!share) share.emplace();
+    share->add(right);
+  }
+
+  void add_choice(const Scored& scored) {
+    const ChoiceItem& item = *scored.item;
+    added(result_.accuracy_per_byte, right_wins(scored, true));
+    // Some questions have a single right answer; the others of the set make it one with masses.
+    if (has(item, Truth::also_right)) several_right_ = true;
+    if (has(item, Truth::first_form)) {
+      preference_.add(first_form_preference(scored));
+    } else {
+      mass_.add(right_mass(scored));
+    }
   }
 
   ChoiceGroup& group(const std::string& name) {
@@ -138,7 +166,7 @@ class Tally {
   }
 
   ChoiceResult result_;
-  Mean chance_, written_, mass_, preference_;
+  Mean chance_, tokens_, mass_, preference_;
   bool several_right_ = false;
 };
 
@@ -162,43 +190,121 @@ std::vector<Continuation> continuations_of(const ChoiceItem& item, const Tokeniz
   return all;
 }
 
-}  // namespace
-
-double Share::value() const { return of > 0 ? static_cast<double>(hits) / static_cast<double>(of) : 0; }
-
-double Share::standard_error() const {
-  return of > 0 ? std::sqrt(value() * (1 - value()) / static_cast<double>(of)) : 0;
+bool usable(const Model& model, const std::vector<Continuation>& candidates) {
+  return std::all_of(candidates.begin(), candidates.end(),
+                     [&](const Continuation& c) { return !c.tokens.empty() && fits(model, c); });
 }
 
-ChoiceResult evaluate_choice(Model& model, Tape& tape, const Tokenizer& tokenizer, int32_t bos, const ChoiceSet& set) {
-  Tally tally(set);
-  std::vector<const ChoiceItem*> waiting;
-  std::vector<Continuation> continuations;
-  auto score = [&] {
-    std::vector<ContinuationScore> scores = score_continuations(model, tape, continuations);
-    auto next = scores.begin();
-    for (const ChoiceItem* item : waiting) {
-      auto end = next + static_cast<int64_t>(item->candidates.size());
-      tally.add({item, {next, end}});
-      next = end;
+OrderedJson line_of(const ChoiceSet& set, const Scored& scored) {
+  const ChoiceItem& item = *scored.item;
+  OrderedJson line{{"task", set.name}, {"line", item.line}};
+  if (!item.group.empty()) line["group"] = item.group;
+  line["context"] = item.candidates.front().context;
+  for (size_t i = 0; i < item.candidates.size(); ++i) {
+    const Candidate& c = item.candidates[i];
+    OrderedJson candidate{{"text", c.text}, {"truth", truth_name(c.truth)}};
+    if (!scored.scores.empty()) {
+      candidate["tokens"] = scored.scores[i].tokens.size();
+      candidate["log_probability"] = scored.scores[i].log_probability;
+      candidate["greedy"] = scored.scores[i].greedy;
     }
-    waiting.clear();
-    continuations.clear();
-  };
-  for (const ChoiceItem& item : set.items) {
-    std::vector<Continuation> candidates = continuations_of(item, tokenizer, bos);
-    bool usable = std::all_of(candidates.begin(), candidates.end(),
-                              [&](const Continuation& c) { return !c.tokens.empty() && fits(model, c); });
-    if (!usable) {
-      tally.skip();
-      continue;
-    }
-    waiting.push_back(&item);
-    for (Continuation& c : candidates) continuations.push_back(std::move(c));
-    if (continuations.size() >= kPerCall) score();
+    line["candidates"].push_back(std::move(candidate));
   }
-  score();
-  return tally.finish();
+  if (item.asks == Asks::text) line["written"] = scored.written.text;
+  if (item.asks == Asks::choice) {
+    line["chosen"] = chosen(scored, false);
+    line["chosen_per_byte"] = chosen(scored, true);
+    line["correct_per_byte"] = right_wins(scored, true);
+  }
+  line["correct"] = hit(scored);
+  return line;
+}
+
+// The questions of a set on their way.
+class Asking {
+ public:
+  Asking(const Subject& subject, const ChoiceSet& set, const EvalHooks& hooks)
+      : subject_(subject), set_(set), hooks_(hooks), tally_(set) {}
+
+  ChoiceResult run() {
+    for (const ChoiceItem& item : set_.items) {
+      std::vector<Continuation> candidates = continuations_of(item, subject_.tokenizer, subject_.bos);
+      if (!usable(subject_.model, candidates)) {
+        tally_.skip();
+        ++done_;
+        continue;
+      }
+      waiting_.push_back(&item);
+      if (item.asks == Asks::text) {
+        written_.push_back({std::move(candidates.front().context), item.candidates.front().text.substr(1)});
+      } else {
+        for (Continuation& c : candidates) continuations_.push_back(std::move(c));
+      }
+      if (continuations_.size() + written_.size() >= kPerCall) ask();
+    }
+    ask();
+    return tally_.finish();
+  }
+
+ private:
+  // Everything that waits.
+  void ask() {
+    auto total = static_cast<int64_t>(set_.items.size());
+    auto count = [&](double share) {
+      hooks_.done(done_ + static_cast<int64_t>(share * static_cast<double>(waiting_.size())), total);
+    };
+    double scored_share = static_cast<double>(continuations_.size()) /
+                          static_cast<double>(std::max<size_t>(1, continuations_.size() + written_.size()));
+    std::vector<ContinuationScore> scores =
+        score_continuations(subject_.model, subject_.tape, continuations_, [&](size_t done) {
+          count(scored_share * static_cast<double>(done) / static_cast<double>(continuations_.size()));
+        });
+    std::vector<WrittenAnswer> answers;
+    if (!written_.empty()) {
+      answers = write_answers(
+          subject_, written_, {.progress = [&](int64_t done, int64_t all) {
+            count(scored_share + (1 - scored_share) * static_cast<double>(done) / static_cast<double>(all));
+          }});
+    }
+    tell(scores, answers);
+    done_ += static_cast<int64_t>(waiting_.size());
+    waiting_.clear();
+    continuations_.clear();
+    written_.clear();
+    hooks_.done(done_, total);
+  }
+
+  void tell(std::vector<ContinuationScore>& scores, std::vector<WrittenAnswer>& answers) {
+    auto score = scores.begin();
+    auto answer = answers.begin();
+    for (const ChoiceItem* item : waiting_) {
+      Scored scored{.item = item};
+      if (item->asks == Asks::text) {
+        scored.written = std::move(*answer++);
+      } else {
+        auto end = score + static_cast<int64_t>(item->candidates.size());
+        scored.scores.assign(std::make_move_iterator(score), std::make_move_iterator(end));
+        score = end;
+      }
+      tally_.add(scored);
+      if (hooks_.item) hooks_.item(line_of(set_, scored));
+    }
+  }
+
+  const Subject& subject_;
+  const ChoiceSet& set_;
+  const EvalHooks& hooks_;
+  Tally tally_;
+  int64_t done_ = 0;  // questions
+  std::vector<const ChoiceItem*> waiting_;
+  std::vector<Continuation> continuations_;
+  std::vector<WrittenQuestion> written_;
+};
+
+}  // namespace
+
+ChoiceResult evaluate_choice(const Subject& subject, const ChoiceSet& set, const EvalHooks& hooks) {
+  return Asking(subject, set, hooks).run();
 }
 
 OrderedJson to_json(const ChoiceResult& r) {
@@ -213,6 +319,10 @@ OrderedJson to_json(const ChoiceResult& r) {
   if (r.accuracy_per_byte) {
     json["accuracy_per_byte"] = r.accuracy_per_byte->value();
     json["standard_error_per_byte"] = r.accuracy_per_byte->standard_error();
+  }
+  if (r.written) {
+    json["written"] = {
+        {"items", r.written->of}, {"accuracy", r.written->value()}, {"standard_error", r.written->standard_error()}};
   }
   if (r.perplexity) json["perplexity"] = *r.perplexity;
   if (r.right_mass) json["right_mass"] = *r.right_mass;

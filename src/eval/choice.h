@@ -6,19 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "arch/model.h"
 #include "eval/choice_formats.h"
-#include "text/tokenizer.h"
+#include "eval/share.h"
+#include "eval/subject.h"
 
 namespace tandem {
-
-// A share of n questions, with the standard error sqrt(p (1 - p) / n) of a sample.
-struct Share {
-  int64_t hits = 0;
-  int64_t of = 0;
-  double value() const;
-  double standard_error() const;
-};
 
 struct ChoiceGroup {
   std::string name;
@@ -32,18 +24,19 @@ struct ChoiceResult {
   int64_t items = 0;    // that were asked
   int64_t skipped = 0;  // with a candidate that does not fit into the model's positions
   double chance = 0;    // expected accuracy of guessing
-  Share accuracy;       // the right candidate has the largest log-probability, or was written greedily; ties are wrong
-  std::optional<Share> accuracy_per_byte;  // the same by log-probability over bytes of the candidate's text
-  std::optional<double> perplexity;        // of greedy questions: exp(-mean log-probability of the right text)
+  Share accuracy;       // the right candidate has the largest log-probability, or was written; ties are wrong
+  std::optional<Share> accuracy_per_byte;  // of choices: the same by log-probability over bytes of the candidate's text
+  std::optional<Share> written;            // where some questions ask for a text: the share of them that was written
+  std::optional<double> perplexity;        // of Asks::tokens: exp(-mean log-probability of the right text)
   std::optional<double> right_mass;        // mean over items of the right ones' share of all candidates' probability
   std::optional<double> first_form_preference;  // mean of log p(first form) - log p(second form), nats
   std::optional<double> group_mean;             // mean of the groups' accuracies
   std::vector<ChoiceGroup> groups;              // in the order of their first item
 };
 
-// Contexts begin with BOS (`bos` >= 0); a candidate without context is scored behind BOS alone. Context and candidate
-// are tokenised apart: the space between them belongs to the candidate. `tape` must not record.
-ChoiceResult evaluate_choice(Model& model, Tape& tape, const Tokenizer& tokenizer, int32_t bos, const ChoiceSet& set);
+// Contexts begin with BOS; a candidate without context is scored behind BOS alone. Context and candidate are tokenised
+// apart: the space between them belongs to the candidate. docs/json.md says what a line about an item holds.
+ChoiceResult evaluate_choice(const Subject& subject, const ChoiceSet& set, const EvalHooks& hooks = {});
 
 OrderedJson to_json(const ChoiceResult& result);
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/trimmed.h"
 
 namespace tandem {
 namespace {
@@ -44,13 +45,6 @@ size_t index_at(const Json& record, const char* key, size_t choices, int64_t fir
   int64_t label = json_int(record, key, where) - first;
   if (label < 0 || label >= static_cast<int64_t>(choices)) no_such_choice(key, std::to_string(label + first), where);
   return static_cast<size_t>(label);
-}
-
-std::string trimmed(std::string text) {
-  constexpr const char* kSpace = " \t\r\n";
-  size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
 }
 
 std::string with_replaced(std::string text, std::string_view from, std::string_view to) {
@@ -139,7 +133,8 @@ ChoiceItem read_lambada(const Json& record, const std::string& where) {
   if (space == std::string::npos) {
     throw InputError({.what = "field 'text'", .where = where, .got = "a single word", .expected = "two or more"});
   }
-  return {.candidates = {{trimmed(text.substr(0, space)), " " + text.substr(space + 1), Truth::right}}, .group = ""};
+  return {.candidates = {{trimmed(text.substr(0, space)), " " + text.substr(space + 1), Truth::right}},
+          .asks = Asks::tokens};
 }
 
 ChoiceItem read_truthfulqa(const Json& record, const std::string& where) {
@@ -233,6 +228,7 @@ ChoiceItem read_bbh(const Json& record, const std::string& where) {
   ChoiceItem item;
   if (labels.empty()) {
     item.candidates.push_back({context, " " + target, Truth::right});
+    item.asks = Asks::text;
   } else {
     auto right = std::find(labels.begin(), labels.end(), target);
     if (right == labels.end()) no_such_choice("target", target, where);
@@ -259,6 +255,17 @@ const ChoiceFormat& format_of(const Json& record, const std::string& where) {
 }
 
 }  // namespace
+
+std::string_view truth_name(Truth truth) {
+  switch (truth) {
+    case Truth::right: return "right";
+    case Truth::also_right: return "also_right";
+    case Truth::wrong: return "wrong";
+    case Truth::first_form: return "first_form";
+    case Truth::second_form: return "second_form";
+  }
+  return "";
+}
 
 const std::vector<ChoiceFormat>& choice_formats() {
   static const std::vector<ChoiceFormat> formats{
@@ -293,6 +300,7 @@ ChoiceSet read_choice_set(const std::filesystem::path& file, int64_t most) {
     Json record = parse_json(line, where);
     if (!format) format = &format_of(record, where);
     set.items.push_back(format->read(record, where));
+    set.items.back().line = number;
   }
   if (!format) throw InputError({.what = "no questions", .where = file.string(), .got = "an empty file"});
   set.format = format->name;

@@ -26,10 +26,20 @@ struct Candidate {
   Truth truth = Truth::wrong;
 };
 
-// One question. A lone right candidate is a greedy question: does the model write exactly this?
+std::string_view truth_name(Truth truth);
+
+enum class Asks {
+  choice,  // which candidate has the largest score?
+  tokens,  // of one candidate: is every token of it the likeliest behind those before?
+  text,    // of one candidate: does the model write this, and nothing else, up to a line break or the text's end?
+};
+
+// One question. All candidates have the same context.
 struct ChoiceItem {
   std::vector<Candidate> candidates;
   std::string group;  // items of one kind inside a set; "": the set has none
+  Asks asks = Asks::choice;
+  int64_t line = 0;  // of the file
 };
 
 struct ChoiceFormat {

@@ -1,146 +1,197 @@
 #include "eval/likelihood.h"
 
 #include <algorithm>
+#include <memory>
+#include <span>
 
 #include "base/error.h"
+#include "kernels/cross_entropy.h"
 
 namespace tandem {
 namespace {
 
 // Tokens of one pass: enough for matrix products to run at their speed.
 constexpr int64_t kTokensPerPass = 2048;
+// Sequences that are alive at the same time.
+constexpr size_t kMostSequences = 64;
+constexpr int64_t kLogitElements = int64_t{8} << 20;  // of one pass
 
 int64_t size_of(const Continuation& c) { return static_cast<int64_t>(c.context.size() + c.tokens.size()); }
 
-// How an architecture is asked for what it does when it continues a text. Behind a context of several tokens it is a
-// conversation: all but the context's last token is read, and that token opens what is written, as a role token does.
-// A context of one token is a text's beginning, or, where an architecture knows no plain text, all that is read.
-Objective objective_of(const Model& model, const Continuation& c) {
-  if (c.context.size() > 1) return Objective::conversation;
-  return learns(model.config().arch, Objective::text) ? Objective::text : Objective::prefix_lm;
-}
+// What one sequence can take in the caches: whole pages, and an encoder-decoder's BOS on top of the tokens.
+int64_t room_for(const Continuation& c) { return size_of(c) + 2 * kPageTokens; }
 
-// One long row of continuations that do not see each other.
-class Row {
- public:
-  explicit Row(Objective objective) {
-    batch_.rows = 1;
-    batch_.isolated = true;
-    batch_.objective = objective;
-  }
-
-  void add(const Continuation& c) {
-    auto opening = static_cast<int64_t>(c.context.size()) - 1, size = size_of(c);
-    for (int64_t t = 0; t < size; ++t) {
-      auto at = static_cast<size_t>(t);
-      batch_.ids.push_back(t <= opening ? c.context[at] : c.tokens[at - c.context.size()]);
-      batch_.positions.push_back(static_cast<int32_t>(t));
-      batch_.segments.push_back(segments_);
-      bool labelled = t >= opening && t + 1 < size;
-      batch_.labels.push_back(labelled ? c.tokens[static_cast<size_t>(t - opening)] : kIgnoreLabel);
-      batch_.roles.push_back(batch_.objective != Objective::conversation ? Role::text
-                             : t < opening                               ? Role::prompt
-                                                                         : Role::response);
-    }
-    ++segments_;
-    batch_.length += size;
-  }
-
-  // The batch, laid out by the architecture.
-  const Batch& prepared(const Model& model) {
-    Rng rng(0, 0);  // nothing is left to be drawn
-    if (batch_.objective == Objective::prefix_lm) batch_.prefixes.assign(static_cast<size_t>(segments_), 1);
-    // A text that is not prepared stands in one block.
-    if (batch_.objective != Objective::text) model.prepare(batch_, rng);
-    return batch_;
-  }
-
- private:
-  Batch batch_;
-  int32_t segments_ = 0;
+// Continuations [begin, end) of a list that are computed together.
+struct Wave {
+  size_t begin = 0;
+  size_t end = 0;
 };
 
-// Where the labels of each continuation stand, in the order of the rows.
-class LabelWalk {
- public:
-  explicit LabelWalk(const Batch& batch)
-      : labels_(batch.loss_labels()), ends_in_eos_(batch.objective == Objective::prefix_lm) {
-    auto labelled = labels_.size() - static_cast<size_t>(std::count(labels_.begin(), labels_.end(), kIgnoreLabel));
-    opening_predicted_ = !ends_in_eos_ && labelled > static_cast<size_t>(batch.labelled());
-  }
+// The context is read already when the one before has the same.
+bool shares_context(const std::vector<Continuation>& all, size_t i, const Wave& wave) {
+  return i > wave.begin && all[i].context == all[i - 1].context;
+}
 
-  // Index of the first label of the next continuation.
-  size_t next(const Continuation& c) {
-    while (at_ < labels_.size() && labels_[at_] == kIgnoreLabel) ++at_;
-    at_ += opening_predicted_;
-    size_t first = at_;
-    for (int32_t id : c.tokens) {
-      if (at_ >= labels_.size() || labels_[at_] != id) {
-        throw LogicError({.what = "score_continuations: labels are not those of the continuation"});
+std::vector<Wave> waves_of(const std::vector<Continuation>& all) {
+  std::vector<Wave> waves;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (waves.empty() || waves.back().end - waves.back().begin == kMostSequences ||
+        tokens + size_of(all[i]) > kTokensPerPass) {
+      waves.push_back({i, i});
+      tokens = 0;
+    }
+    tokens += shares_context(all, i, waves.back()) ? static_cast<int64_t>(all[i].tokens.size()) : size_of(all[i]);
+    waves.back().end = i + 1;
+  }
+  return waves;
+}
+
+// Calls run(pieces) for groups of at most `most` tokens, in order. Longer pieces are cut, always at multiples of
+// `most` from their own beginning: how a sequence is cut does not depend on the others.
+template <class Run>
+void in_passes(std::span<const Piece> pieces, int64_t most, const Run& run) {
+  std::vector<Piece> pass;
+  int64_t tokens = 0;
+  auto flush = [&] {
+    if (!pass.empty()) run(pass);
+    pass.clear();
+    tokens = 0;
+  };
+  for (const Piece& piece : pieces) {
+    for (size_t at = 0; at < piece.ids.size(); at += static_cast<size_t>(most)) {
+      auto count = std::min(piece.ids.size() - at, static_cast<size_t>(most));
+      if (tokens + static_cast<int64_t>(count) > most) flush();
+      pass.push_back({piece.state, piece.ids.subspan(at, count)});
+      tokens += static_cast<int64_t>(count);
+    }
+  }
+  flush();
+}
+
+class Scorer {
+ public:
+  Scorer(Model& model, Tape& tape, const std::vector<Continuation>& all, std::vector<ContinuationScore>& scores)
+      : model_(model),
+        tape_(tape),
+        all_(all),
+        scores_(scores),
+        rows_(std::clamp<int64_t>(kLogitElements / model.config().vocab_size, 16, kTokensPerPass)) {
+    waves_ = waves_of(all);
+    int64_t most = 0, longest = 0;
+    for (const Wave& wave : waves_) {
+      int64_t room = 0, rows = 0;
+      for (size_t i = wave.begin; i < wave.end; ++i) {
+        room += room_for(all[i]);
+        rows += static_cast<int64_t>(all[i].tokens.size());
       }
-      ++at_;
+      most = std::max(most, room);
+      longest = std::max(longest, rows);
     }
-    at_ += ends_in_eos_;
-    return first;
+    caches_ = model.new_caches({.tokens = most});
+    int64_t rows = std::min(rows_, longest);
+    logits_ = Storage(DType::f32, {rows, model.config().vocab_size});
+    losses_ = Storage(DType::f32, {rows});
+    best_.resize(static_cast<size_t>(rows));
+  }
+
+  void run(const std::function<void(size_t)>& on_scored) {
+    for (const Wave& wave : waves_) {
+      read(wave);
+      write(wave);
+      states_.clear();
+      if (on_scored) on_scored(wave.end);
+    }
+    tape_.reset();
   }
 
  private:
-  std::span<const int32_t> labels_;
-  // An encoder-decoder's writer predicts one token more: that which opens, or the end of the text.
-  bool ends_in_eos_;
-  bool opening_predicted_ = false;
-  size_t at_ = 0;
-};
-
-void score_pass(Model& model, Tape& tape, const std::vector<Continuation>& all, std::span<const size_t> chosen,
-                std::vector<ContinuationScore>& scores) {
-  Row row(objective_of(model, all[chosen.front()]));
-  for (size_t i : chosen) row.add(all[i]);
-  const Batch& batch = row.prepared(model);
-  tape.reset();
-  auto count = static_cast<int64_t>(batch.loss_labels().size());
-  Tensor losses = tape.arena().tensor(tape.precision().residual, {count});
-  std::vector<uint8_t> correct(static_cast<size_t>(count));
-  model.loss(tape, batch, /*count_correct=*/true, losses, correct);
-  LabelWalk labels(batch);
-  for (size_t i : chosen) {
-    size_t first = labels.next(all[i]);
-    for (size_t t = first; t < first + all[i].tokens.size(); ++t) {
-      scores[i].log_probability -= load_element(losses, static_cast<int64_t>(t), 0);
-      scores[i].greedy = scores[i].greedy && correct[t] != 0;
+  void read(const Wave& wave) {
+    std::vector<Piece> pieces;
+    for (size_t i = wave.begin; i < wave.end; ++i) {
+      states_.push_back(shares_context(all_, i, wave) ? nullptr : model_.new_state(*caches_));
+      std::span<const int32_t> context = all_[i].context;
+      if (states_.back()) pieces.push_back({states_.back().get(), context.first(context.size() - 1)});
+    }
+    int64_t most = model_.reads_in_pieces() ? kTokensPerPass : model_.config().max_seq_len;
+    in_passes(pieces, most, [&](std::span<const Piece> pass) {
+      tape_.reset();
+      model_.read(tape_, pass);
+    });
+    for (size_t i = 1; i < states_.size(); ++i) {
+      if (!states_[i]) states_[i] = states_[i - 1]->fork();
     }
   }
-}
+
+  // Each continuation is written behind what opens it, up to its last token, which nothing follows.
+  void write(const Wave& wave) {
+    std::vector<std::vector<int32_t>> written;
+    std::vector<Piece> pieces;
+    labels_.clear();
+    for (size_t i = wave.begin; i < wave.end; ++i) {
+      const Continuation& c = all_[i];
+      std::vector<int32_t>& ids = written.emplace_back(1, c.context.back());
+      ids.insert(ids.end(), c.tokens.begin(), c.tokens.end() - 1);
+      labels_.insert(labels_.end(), c.tokens.begin(), c.tokens.end());
+    }
+    for (size_t i = 0; i < written.size(); ++i) pieces.push_back({states_[i].get(), written[i]});
+    token_scores_.clear();
+    in_passes(pieces, rows_, [&](std::span<const Piece> pass) { write_pass(pass); });
+    size_t at = 0;
+    for (size_t i = wave.begin; i < wave.end; ++i) {
+      for (size_t t = 0; t < all_[i].tokens.size(); ++t, ++at) {
+        scores_[i].tokens.push_back(token_scores_[at]);
+        scores_[i].log_probability += token_scores_[at].log_probability;
+        scores_[i].greedy = scores_[i].greedy && token_scores_[at].largest;
+      }
+    }
+  }
+
+  void write_pass(std::span<const Piece> pass) {
+    int64_t rows = 0;
+    for (const Piece& piece : pass) rows += static_cast<int64_t>(piece.ids.size());
+    Tensor logits = logits_.tensor().slice_rows(0, rows), losses = losses_.tensor().slice_rows(0, rows);
+    tape_.reset();
+    model_.write(tape_, pass, logits);
+    auto count = static_cast<size_t>(rows);
+    std::span<const int32_t> labels = std::span(labels_).subspan(token_scores_.size(), count);
+    std::span<int32_t> best = std::span(best_).first(count);
+    kernels::cross_entropy(tape_.context(), losses, {}, best, logits, labels, 1, 1);
+    for (size_t t = 0; t < count; ++t) {
+      token_scores_.push_back({-load_element(losses, static_cast<int64_t>(t), 0), best[t] == labels[t]});
+    }
+  }
+
+  Model& model_;
+  Tape& tape_;
+  const std::vector<Continuation>& all_;
+  std::vector<ContinuationScore>& scores_;
+  int64_t rows_;  // of logits in one pass
+  std::vector<Wave> waves_;
+  std::unique_ptr<Caches> caches_;  // outlives the states
+  Storage logits_, losses_;
+  std::vector<int32_t> best_;
+  // Of the wave in progress.
+  std::vector<std::unique_ptr<State>> states_;
+  std::vector<int32_t> labels_;
+  std::vector<TokenScore> token_scores_;
+};
 
 }  // namespace
 
 bool fits(const Model& model, const Continuation& c) { return size_of(c) <= model.config().max_seq_len; }
 
 std::vector<ContinuationScore> score_continuations(Model& model, Tape& tape,
-                                                   const std::vector<Continuation>& continuations) {
+                                                   const std::vector<Continuation>& continuations,
+                                                   const std::function<void(size_t done)>& on_scored) {
   if (tape.recording()) throw LogicError({.what = "score_continuations: the tape records"});
-  std::vector<ContinuationScore> scores(continuations.size());
-  std::vector<size_t> waiting;
-  int64_t tokens = 0;
-  auto score = [&] {
-    if (!waiting.empty()) score_pass(model, tape, continuations, waiting, scores);
-    waiting.clear();
-    tokens = 0;
-  };
-  for (Objective objective : {Objective::conversation, Objective::text, Objective::prefix_lm}) {
-    for (size_t i = 0; i < continuations.size(); ++i) {
-      const Continuation& c = continuations[i];
-      if (c.context.empty() || c.tokens.empty() || !fits(model, c)) {
-        throw LogicError({.what = "score_continuations: empty or too long"});
-      }
-      if (objective_of(model, c) != objective) continue;
-      if (tokens + size_of(c) > kTokensPerPass) score();
-      waiting.push_back(i);
-      tokens += size_of(c);
+  for (const Continuation& c : continuations) {
+    if (c.context.empty() || c.tokens.empty() || !fits(model, c)) {
+      throw LogicError({.what = "score_continuations: empty or too long"});
     }
-    score();
   }
-  tape.reset();
+  std::vector<ContinuationScore> scores(continuations.size());
+  if (!continuations.empty()) Scorer(model, tape, continuations, scores).run(on_scored);
   return scores;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "arch/config.h"
+#include "base/cancelled.h"
 #include "kernels/context.h"
 #include "text/batch.h"
 #include "train/optimizer.h"
@@ -46,7 +47,6 @@ struct MupResult {
 
 // `progress` is called with the share that is done, `cancelled` asked, after every step; a cancelled study throws
 // Cancelled. InputError for widths and sizes that do not fit.
-struct Cancelled {};
 MupResult run_mup_study(Context& ctx, const MupStudy& study, const std::function<void(double)>& progress = {},
                         const std::function<bool()>& cancelled = {});
 

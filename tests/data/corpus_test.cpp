@@ -4,6 +4,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <map>
 #include <set>
 
 #include "base/hash.h"
@@ -245,6 +246,40 @@ TEST_F(CorpusTest, TheSizeOfTheTextIsEstimatedWithoutWhatRecordsHoldBeside) {
   config.sources = {folder.write("a.jsonl", lines)};
   auto estimate = static_cast<double>(Corpus(config).estimated_text_bytes());
   EXPECT_NEAR(estimate, static_cast<double>(text), 0.02 * static_cast<double>(text));
+}
+
+TEST_F(CorpusTest, MadeUpTextsStandBesideEachOther) {
+  config.sources = {"synthetic_copy", "synthetic_mqar", "synthetic"};
+  config.synthetic_bytes = 20'000;
+  Parts parts = parts_of(config);
+  std::map<size_t, int64_t> bytes;
+  size_t i = 0;
+  Corpus(config).for_each([&](const CorpusDocument& document) {
+    if (document.part != CorpusPart::kTraining) return;
+    const std::vector<std::string> beginnings{"Copy: ", "Pairs: ", "This is a story"};
+    EXPECT_TRUE(document.text.starts_with(beginnings[document.source])) << document.text;
+    bytes[document.source] += static_cast<int64_t>(document.text.size());
+    ++i;
+  });
+  EXPECT_EQ(i, parts.training.size());
+  for (size_t source : {0, 1, 2}) {
+    EXPECT_GE(bytes[source], 20'000);
+    EXPECT_LT(bytes[source], 25'000);
+  }
+  // Held out are texts of other random numbers, of every kind.
+  std::map<char, int> kinds;
+  for (const std::string& text : parts.heldout) {
+    ++kinds[text[0]];
+    EXPECT_TRUE(text.size() <= 40 || parts.training.count(text) == 0) << text;
+  }
+  EXPECT_EQ(kinds.size(), 3u);
+  uint64_t all = Corpus(config).fingerprint();
+  config.sources = {"synthetic_copy", "synthetic"};
+  EXPECT_NE(Corpus(config).fingerprint(), all);
+  config.sources = {"synthetic_mqar", "synthetic"};
+  EXPECT_NE(Corpus(config).fingerprint(), all);
+  config.heldout = {"synthetic_copy"};
+  for (const std::string& text : parts_of(config).heldout) EXPECT_TRUE(text.starts_with("Copy: "));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/temporary_folder.h"
+#include "eval/greedy_text.h"
 #include "eval/likelihood.h"
 #include "text/bpe_trainer.h"
 
@@ -107,6 +108,9 @@ TEST(ChoiceFormats, MakeOfARecordWhatTheDocsSay) {
     ASSERT_EQ(set.items.size(), 1u);
     EXPECT_EQ(shown(set.items[0]), c.candidates) << c.record;
     EXPECT_EQ(set.items[0].group, c.group);
+    EXPECT_EQ(set.items[0].line, 1);
+    Asks asks = c.format == "lambada" ? Asks::tokens : c.candidates.size() == 1 ? Asks::text : Asks::choice;
+    EXPECT_EQ(set.items[0].asks, asks) << c.record;
     ++seen[c.format];
   }
   ChoiceSet numbers = read(R"J({"sentence": "a dog has <mask> legs", "answer": "four"})J");
@@ -167,13 +171,15 @@ class Choice : public testing::TestWithParam<Arch> {
     before.insert(before.begin(), bos_);
     return score_continuations(*model_, tape_, {{before, tokenizer_.encode(text)}})[0].log_probability;
   }
-  ChoiceResult run(const ChoiceSet& set) { return evaluate_choice(*model_, tape_, tokenizer_, bos_, set); }
+  ChoiceResult run(const ChoiceSet& set, const EvalHooks& hooks = {}) {
+    return evaluate_choice({*model_, tape_, tokenizer_, bos_, eos_}, set, hooks);
+  }
   static ChoiceSet set_of(std::vector<ChoiceItem> items) {
     return {.name = "set", .format = "choice", .items = std::move(items)};
   }
 
   Tokenizer tokenizer_ = small_tokenizer();
-  int32_t bos_ = *tokenizer_.token_to_id("<s>");
+  int32_t bos_ = *tokenizer_.token_to_id("<s>"), eos_ = *tokenizer_.token_to_id("</s>");
   ModelConfig config_ = small_config(GetParam());
   Context ctx_{1};
   std::unique_ptr<Model> model_;
@@ -226,7 +232,7 @@ TEST_P(Choice, LoneCandidatesAskForWriting) {
   std::vector<ChoiceItem> items;
   double sum = 0;
   for (const std::string text : {" barn", " is in", " zebra"}) {
-    items.push_back({.candidates = {{"the key", text, Truth::right}}, .group = text});
+    items.push_back({.candidates = {{"the key", text, Truth::right}}, .group = text, .asks = Asks::tokens});
     sum += log_probability("the key", text);
   }
   ChoiceResult result = run(set_of(items));
@@ -268,7 +274,78 @@ TEST_P(Choice, WhatDoesNotFitIsCountedAndTiesAreWrong) {
   EXPECT_TRUE(to_json(result)["accuracy"].is_null());
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, Choice, testing::Values(Arch::decoder, Arch::double_decoder),
+// An answer that is to be written: the whole of what the model writes, not its beginning.
+TEST_P(Choice, WrittenAnswersAreCompared) {
+  std::vector<ChoiceItem> items;
+  std::vector<WrittenQuestion> questions;
+  for (const std::string context : {"the key", "is in", "goat"}) {
+    items.push_back({.candidates = {{context, " barn", Truth::right}}, .group = "sums", .asks = Asks::text});
+    std::vector<int32_t> prompt = tokenizer_.encode(context);
+    prompt.insert(prompt.begin(), bos_);
+    questions.push_back({prompt, "barn"});
+  }
+  std::vector<WrittenAnswer> written = write_answers({*model_, tape_, tokenizer_, bos_, eos_}, questions);
+  // One whose answer is what the model writes.
+  ASSERT_FALSE(written[0].text.empty());
+  items.push_back(items[0]);
+  items[3].candidates[0].text = " " + written[0].text;
+  ChoiceItem choice;
+  choice.candidates = {{"the", " barn", Truth::right}, {"the", " key", Truth::wrong}};
+  items.push_back(choice);
+  std::vector<OrderedJson> lines;
+  ChoiceResult result = run(set_of(items), {.item = [&](const OrderedJson& line) { lines.push_back(line); }});
+  ASSERT_EQ(lines.size(), 5u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(lines[i]["written"], written[i].text);
+    EXPECT_EQ(lines[i]["correct"], written[i].right);
+  }
+  ASSERT_TRUE(result.written);
+  EXPECT_EQ(result.written->of, 4);
+  EXPECT_EQ(result.accuracy.of, 5);
+  EXPECT_EQ(result.accuracy_per_byte->of, 1);
+  EXPECT_FALSE(result.perplexity);
+  EXPECT_NEAR(result.chance, 0.5 / 5, 1e-12);
+}
+
+// The line about an item says what its score was, and is the same whatever the items beside it are.
+TEST_P(Choice, LinesAboutItemsDoNotDependOnTheOthers) {
+  model_->parameters().pack(ctx_, kernels::WeightFormat::f32);
+  std::vector<ChoiceItem> items;
+  const std::vector<std::string> texts{" barn", " the old violin", " goat", " key is", " zebra"};
+  for (size_t i = 0; i < 30; ++i) {
+    ChoiceItem item{.group = i % 2 == 0 ? "even" : "odd", .line = static_cast<int64_t>(i) + 1};
+    std::string context = i % 5 == 4 ? "" : "the key is in the barn" + texts[i % 3];
+    for (size_t k = 0; k < 2 + i % 3; ++k) {
+      item.candidates.push_back({context, texts[(i + k) % 5], k == i % 2 ? Truth::right : Truth::wrong});
+    }
+    items.push_back(item);
+  }
+  auto lines_of = [&](const std::vector<ChoiceItem>& some) {
+    std::vector<OrderedJson> lines;
+    run(set_of(some), {.item = [&](const OrderedJson& line) { lines.push_back(line); }});
+    return lines;
+  };
+  std::vector<OrderedJson> together = lines_of(items);
+  ASSERT_EQ(together.size(), items.size());
+  for (size_t i = 0; i < items.size(); ++i) {
+    EXPECT_EQ(lines_of({items[i]}).front(), together[i]) << i;
+    const OrderedJson& line = together[i];
+    ASSERT_EQ(line["candidates"].size(), items[i].candidates.size());
+    double best = -1e9;
+    size_t likeliest = 0;
+    for (size_t k = 0; k < items[i].candidates.size(); ++k) {
+      double score = line["candidates"][k]["log_probability"];
+      EXPECT_NEAR(score, log_probability(items[i].candidates[0].context, items[i].candidates[k].text), 1e-9);
+      if (score > best) likeliest = k;
+      best = std::max(best, score);
+    }
+    EXPECT_EQ(line["chosen"], likeliest);
+    EXPECT_EQ(line["correct"], items[i].candidates[likeliest].truth == Truth::right);
+    EXPECT_EQ(line["line"], items[i].line);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Archs, Choice, testing::Values(Arch::decoder, Arch::double_decoder, Arch::encoder_decoder),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 TEST(ChoiceShare, StandardErrorIsThatOfASample) {

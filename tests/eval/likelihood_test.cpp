@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "arch/model_check.h"
 #include "infer/generator.h"
@@ -116,6 +117,20 @@ TEST_P(Likelihood, IsThatOfOnePassOverTheRow) {
   }
 }
 
+TEST_P(Likelihood, IsTheSumOfItsTokens) {
+  for (const ContinuationScore& score : score_continuations(*model_, tape_, continuations(model_->config()))) {
+    double sum = 0;
+    bool all = true;
+    for (const TokenScore& token : score.tokens) {
+      EXPECT_LT(token.log_probability, 0);
+      sum += token.log_probability;
+      all = all && token.largest;
+    }
+    EXPECT_DOUBLE_EQ(score.log_probability, sum);
+    EXPECT_EQ(score.greedy, all);
+  }
+}
+
 // What a model writes greedily is greedy, and nothing else is.
 TEST_P(Likelihood, GreedyIsWhatTheModelWrites) {
   Generator generator(ctx_, *model_);
@@ -140,6 +155,112 @@ TEST_P(Likelihood, KnowsWhatFits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, Likelihood, testing::ValuesIn(small_configs()),
+                         [](const auto& named) { return named.param.name; });
+
+// With packed weights, as tasks are scored.
+class PackedLikelihood : public testing::TestWithParam<NamedConfig> {
+ protected:
+  PackedLikelihood() {
+    config_.max_seq_len = 200;  // several pages
+    Rng rng(41, 0);
+    for (int i = 0; i < 40; ++i) {
+      std::vector<int32_t> context = draw(1 + rng.below(i % 8 == 0 ? 150 : 30), rng);
+      // Candidates of one context, of different lengths.
+      for (uint32_t n = 1 + rng.below(4); n > 0; --n) all_.push_back({context, draw(1 + rng.below(40), rng)});
+    }
+    all_.push_back({draw(1, rng), draw(199, rng)});
+    all_.push_back({draw(198, rng), draw(2, rng)});
+  }
+
+  struct Format {
+    kernels::WeightFormat weights;
+    Precision precision;
+  };
+  std::vector<Format> formats() {
+    std::vector<Format> all{{kernels::WeightFormat::f32, Precision::float32()}};
+    if (has_bf16_products(ctx_.isa())) {
+      all.push_back({kernels::WeightFormat::bf16, Precision::bfloat16()});
+      all.push_back({kernels::WeightFormat::int8, Precision::bfloat16()});
+    }
+    return all;
+  }
+  void use(const Format& format) {
+    model_ = random_model(config_, format.precision);
+    model_->parameters().pack(ctx_, format.weights);
+    tape_.emplace(ctx_, format.precision, Tape::Mode::no_grad);
+  }
+  std::vector<int32_t> draw(uint32_t count, Rng& rng) {
+    std::vector<int32_t> ids;
+    while (ids.size() < count)
+      ids.push_back(static_cast<int32_t>(rng.below(static_cast<uint32_t>(config_.vocab_size))));
+    return ids;
+  }
+  // The bits of all token scores of each continuation.
+  std::vector<std::vector<double>> bits(const std::vector<Continuation>& continuations) {
+    std::vector<std::vector<double>> out;
+    for (const ContinuationScore& score : score_continuations(*model_, *tape_, continuations)) {
+      std::vector<double>& own = out.emplace_back();
+      for (const TokenScore& token : score.tokens) {
+        own.push_back(token.log_probability);
+        own.push_back(token.largest);
+      }
+    }
+    return out;
+  }
+
+  ModelConfig config_ = GetParam().config;
+  Context ctx_{2};
+  std::vector<Continuation> all_;
+  std::unique_ptr<Model> model_;
+  std::optional<Tape> tape_;
+};
+
+TEST_P(PackedLikelihood, DoesNotDependOnNeighbours) {
+  for (const Format& format : formats()) {
+    use(format);
+    std::vector<std::vector<double>> alone;
+    for (const Continuation& c : all_) alone.push_back(bits({c}).front());
+    EXPECT_EQ(bits(all_), alone);
+    // In another order, so that others share a pass, and every third one missing.
+    Rng rng(43, 0);
+    std::vector<size_t> order;
+    for (size_t i = 0; i < all_.size(); ++i) {
+      if (i % 3 != 1) order.push_back(i);
+    }
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(static_cast<uint32_t>(i))]);
+    std::vector<Continuation> shuffled;
+    std::vector<std::vector<double>> expected;
+    for (size_t i : order) {
+      shuffled.push_back(all_[i]);
+      expected.push_back(alone[i]);
+    }
+    EXPECT_EQ(bits(shuffled), expected);
+  }
+}
+
+// What is scored was not read: another end of a continuation changes no bit of what stands before it.
+TEST_P(PackedLikelihood, LaterTokensDoNotReachEarlierScores) {
+  for (const Format& format : formats()) {
+    use(format);
+    Rng rng(47, 0);
+    for (size_t context : {size_t{1}, size_t{2}, size_t{70}}) {
+      Continuation c{draw(static_cast<uint32_t>(context), rng), draw(12, rng)};
+      std::vector<double> whole = bits({c}).front();
+      for (size_t kept = 0; kept < c.tokens.size(); ++kept) {
+        Continuation other = c;
+        for (size_t t = kept; t < c.tokens.size(); ++t) {
+          other.tokens[t] = static_cast<int32_t>((c.tokens[t] + 1 + rng.below(7)) % config_.vocab_size);
+        }
+        other.tokens.resize(kept + 1 + rng.below(static_cast<uint32_t>(c.tokens.size() - kept)));
+        std::vector<double> changed = bits({other}).front();
+        for (size_t i = 0; i < 2 * kept; ++i) EXPECT_EQ(changed[i], whole[i]) << "token " << i / 2 << " of " << kept;
+        EXPECT_NE(changed[2 * kept], whole[2 * kept]);  // another token has another score
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Archs, PackedLikelihood, testing::ValuesIn(small_configs()),
                          [](const auto& named) { return named.param.name; });
 
 }  // namespace
