@@ -16,6 +16,8 @@ list(APPEND core
   ${src}/infer/json_schema.cpp ${src}/infer/json_text.cpp ${src}/infer/matcher.cpp ${src}/infer/pattern.cpp
   ${src}/infer/schema_node.cpp ${src}/infer/token_trie.cpp
   ${src}/arch/config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
+  ${src}/arch/double_decoder_state.cpp ${src}/arch/memory_rows.cpp ${src}/arch/state_archive.cpp
+  ${src}/cache/page_pool.cpp ${src}/cache/paged_rows.cpp ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 
 # Of the optimizer only the config is read. Sections that nothing refers to are dropped, and with them its arithmetic,
@@ -40,7 +42,7 @@ target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
 
 add_custom_target(fuzzers)
 foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config grammar
-             json_schema)
+             json_schema saved_state)
   add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
   target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})
   target_link_libraries(fuzz_${name} PRIVATE tandem_fuzz_targets)

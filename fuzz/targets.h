@@ -17,6 +17,7 @@ void run_log(std::string_view bytes);
 void model_config(std::string_view bytes);
 void grammar(std::string_view bytes);
 void json_schema(std::string_view bytes);
+void saved_state(std::string_view bytes);
 
 struct Target {
   const char* name;  // of its folder in fuzz/corpus
@@ -33,6 +34,7 @@ inline constexpr std::array kTargets{
     Target{"model_config", model_config},
     Target{"grammar", grammar},
     Target{"json_schema", json_schema},
+    Target{"saved_state", saved_state},
 };
 
 }  // namespace tandem::fuzz

@@ -5,6 +5,7 @@
 #include "arch/plans.h"
 #include "arch/shared.h"
 #include "arch/sides.h"
+#include "arch/state_archive.h"
 #include "ops/embedding.h"
 #include "ops/layernorm.h"
 
@@ -44,6 +45,10 @@ class DecoderState final : public State {
   int64_t end_of_write(int64_t count) const override { return length() + count; }
   bool reserve_read(int64_t count) override { return layers.reserve(count); }
   bool reserve_write(int64_t count) override { return layers.reserve(count); }
+  void transfer(StateArchive& archive) override {
+    archive.rows(layers);
+    archive.number(block, 0, layers.length());
+  }
 };
 
 DecoderState& state_of(const Piece& piece) { return static_cast<DecoderState&>(*piece.state); }

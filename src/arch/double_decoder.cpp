@@ -225,7 +225,7 @@ void DoubleDecoder::encode_pieces(Tape& tape, std::span<const Piece> pieces) {
   int64_t row = 0;
   for (const Piece& piece : pieces) {
     auto count = static_cast<int64_t>(piece.ids.size());
-    state_of(piece).memory.keep(tape.context(), memory->value.slice_rows(row, row + count));
+    state_of(piece).memory.keep(memory->value.slice_rows(row, row + count));
     row += count;
   }
 }
@@ -250,8 +250,10 @@ void DoubleDecoder::restore_encoder(Tape& tape, std::span<const Piece> pieces) {
   encoder_plan_.clear(1);
   for (const Piece& piece : pieces) {
     DoubleDecoderState& state = state_of(piece);
+    if (!piece.ids.empty()) state.restore_spilled();
     int64_t count = piece.ids.empty() ? 0 : state.dropped();
     if (count == 0) continue;
+    state.caches->counts().recomputed += count;
     int64_t first = state.encoder.length();
     pass_.add(std::span<const int32_t>(state.read_ids).subspan(static_cast<size_t>(first)), first);
     pass_.read_causal(encoder_plan_, state.encoder, count);

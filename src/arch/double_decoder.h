@@ -5,9 +5,9 @@
 #include <deque>
 
 #include "arch/boundaries.h"
-#include "arch/memory_rows.h"
 #include "arch/model.h"
 #include "arch/paged_pass.h"
+#include "arch/waking_rows.h"
 #include "nn/layers.h"
 #include "ops/lse_gate.h"
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "arch/state_archive.h"
+#include "base/error.h"
+
 namespace tandem {
 
 DoubleDecoderCaches::DoubleDecoderCaches(const CacheOptions& options,
@@ -13,13 +16,14 @@ DoubleDecoderCaches::DoubleDecoderCaches(const CacheOptions& options,
       memory(budget_, memory_columns, options.tokens),
       outputs(budget_, output_columns, options.tokens),
       own(budget_, own_columns, options.tokens),
-      encoder(budget_, encoder_columns, options.tokens) {}
+      encoder(budget_, encoder_columns, options.tokens) {
+  if (options.encoder != EncoderState::spill) return;
+  if (options.spill_folder.empty()) throw InputError({.what = "no folder for the encoder states to be spilled to"});
+  spill = std::make_shared<SpillFolder>(options.spill_folder);
+}
 
-DoubleDecoderState::DoubleDecoderState(DoubleDecoderCaches& caches)
-    : memory(caches.memory, caches.outputs, caches.options().keep_outputs),
-      own(caches.own),
-      encoder(caches.encoder),
-      policy(caches.options().encoder) {}
+DoubleDecoderState::DoubleDecoderState(DoubleDecoderCaches& all)
+    : memory(all, all.memory, all.outputs), own(all.own), encoder(all.encoder), spilled(all.spill), caches(&all) {}
 
 void DoubleDecoderState::unwrite(int64_t count) {
   own.trim(own.length() - count);
@@ -30,6 +34,7 @@ void DoubleDecoderState::unwrite(int64_t count) {
 bool DoubleDecoderState::keep_read(int64_t length) {
   memory.trim(length);
   encoder.trim(length);
+  spilled.trim(length);
   read_ids.resize(static_cast<size_t>(memory.length()));
   block_begin = memory.length();
   return true;
@@ -47,12 +52,37 @@ void DoubleDecoderState::close_block() {
 }
 
 void DoubleDecoderState::settle() {
-  if (policy == EncoderState::recompute) encoder.trim(0);
+  if (caches->options().encoder == EncoderState::keep) return;
+  spilled.write(encoder);  // where it fails, as if there were no files: reading on computes
+  encoder.trim(0);
 }
 
 void DoubleDecoderState::rest() {
   memory.rest();
-  if (memory.resting()) encoder.trim(0);
+  if (!memory.resting()) return;
+  spilled.write(encoder);
+  encoder.trim(0);
+}
+
+void DoubleDecoderState::restore_spilled() {
+  if (dropped() == 0) return;
+  int64_t before = encoder.length();
+  spilled.read(encoder);
+  caches->counts().restored += encoder.length() - before;
+}
+
+void DoubleDecoderState::transfer(StateArchive& archive) {
+  archive.ids(read_ids);
+  archive.ids(own_ids);
+  memory.transfer(archive);
+  archive.rows(own);
+  archive.rows(encoder);
+  archive.number(block_begin, 0, memory.length());
+  archive.require(memory.length() == static_cast<int64_t>(read_ids.size()), "another number of tokens than of ids");
+  archive.require(own.length() == static_cast<int64_t>(own_ids.size()), "another number of tokens than of ids");
+  archive.require(encoder.length() <= memory.length(), "an encoder that has read more than was read");
+  // A block stands behind what was read, or opens a text with the one token that was.
+  archive.require(block_begin == memory.length() || memory.length() == 1, "a block in the middle of what was read");
 }
 
 bool DoubleDecoderState::reserve_read(int64_t count) {

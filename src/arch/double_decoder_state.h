@@ -3,6 +3,7 @@
 
 #include "arch/memory_rows.h"
 #include "arch/state.h"
+#include "cache/spilled_rows.h"
 
 namespace tandem {
 
@@ -11,19 +12,21 @@ struct DoubleDecoderCaches final : Caches {
                       const std::vector<PagePool::Column>& output_columns,
                       const std::vector<PagePool::Column>& own_columns,
                       const std::vector<PagePool::Column>& encoder_columns);
-  PagePool memory;   // per projection: keys and values of the encoder's output
-  PagePool outputs;  // the encoder's output
-  PagePool own;      // per decoder layer: of the block being written
-  PagePool encoder;  // per encoder layer: its own keys and values
+  PagePool memory;                     // per projection: keys and values of the encoder's output
+  PagePool outputs;                    // the encoder's output
+  PagePool own;                        // per decoder layer: of the block being written
+  PagePool encoder;                    // per encoder layer: its own keys and values
+  std::shared_ptr<SpillFolder> spill;  // null: nothing is spilled
 };
 
 struct DoubleDecoderState final : State {
-  explicit DoubleDecoderState(DoubleDecoderCaches& caches);
+  explicit DoubleDecoderState(DoubleDecoderCaches& all);
 
   MemoryRows memory;  // as long as what was read
   PagedRows own;
-  PagedRows encoder;  // a beginning of what was read
-  EncoderState policy;
+  PagedRows encoder;    // a beginning of what was read
+  SpilledRows spilled;  // of the encoder's rows
+  DoubleDecoderCaches* caches;
   std::vector<int32_t> read_ids;
   std::vector<int32_t> own_ids;
   int64_t block_begin = 0;  // position of the block's first token
@@ -44,7 +47,9 @@ struct DoubleDecoderState final : State {
   int64_t end_of_write(int64_t count) const override { return block_begin + own.length() + count; }
   bool reserve_read(int64_t count) override;
   bool reserve_write(int64_t count) override;
+  void transfer(StateArchive& archive) override;
 
+  void restore_spilled();  // what the encoder dropped, as far as it is in files; there is room
   int64_t dropped() const { return memory.length() - encoder.length(); }  // tokens without encoder state
 };
 

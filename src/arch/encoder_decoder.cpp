@@ -4,6 +4,7 @@
 #include "arch/shared.h"
 #include "arch/sides.h"
 #include "arch/span_corruption.h"
+#include "arch/state_archive.h"
 #include "base/error.h"
 #include "ops/embedding.h"
 #include "ops/layernorm.h"
@@ -57,8 +58,9 @@ class EncoderDecoderCaches final : public Caches {
 
 class EncoderDecoderState final : public State {
  public:
-  EncoderDecoderState(EncoderDecoderCaches& caches, bool count_on)
-      : memory(caches.memory, caches.outputs, caches.options().keep_outputs), own(caches.own), counts_on(count_on) {}
+  EncoderDecoderState(EncoderDecoderCaches& all, bool count_on)
+      : caches(&all), memory(all, all.memory, all.outputs), own(all.own), counts_on(count_on) {}
+  EncoderDecoderCaches* caches;
   MemoryRows memory;
   PagedRows own;
   bool counts_on;  // written tokens have the positions behind the prompt
@@ -100,6 +102,21 @@ class EncoderDecoderState final : public State {
   bool reserve_write(int64_t count) override {
     if (count == 0) return memory.reserve(0);
     return own.reserve(count + 1) && memory.reserve(memory.length() > 0 ? 0 : 1);
+  }
+  void transfer(StateArchive& archive) override {
+    archive.ids(read_ids);
+    archive.ids(own_ids);
+    memory.transfer(archive);
+    archive.rows(own);
+    int64_t opened = opened_the_text ? 1 : 0;
+    archive.number(opened, 0, 1);
+    opened_the_text = opened == 1;
+    auto written_ids = static_cast<int64_t>(own_ids.size());
+    int64_t bos = own_ids.empty() || opened_the_text ? 0 : 1;  // which stands before the first id, or for it
+    archive.require(memory.length() == static_cast<int64_t>(read_ids.size()), "another number of tokens than of ids");
+    archive.require(own.length() == written_ids + bos, "another number of tokens than of ids");
+    archive.require(!opened_the_text || memory.length() == 1, "a text that was opened and read on");
+    archive.require(written_ids == 0 || memory.length() > 0, "something written and nothing read");
   }
 };
 
@@ -208,6 +225,7 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
     pass_.add(state.read_ids, 0);
     auto count = static_cast<int64_t>(state.read_ids.size());
     pass_.read_both_ways(encoder_plan_, count);
+    state.caches->counts().recomputed += state.memory.length();
     state.memory.trim(0);
     state.memory.reserve(count);  // succeeds: the pages for it were there a moment ago
     state.memory.append(count, memory_slots_);
@@ -219,7 +237,7 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
   for (const Piece& piece : pieces) {
     if (piece.ids.empty()) continue;
     MemoryRows& rows = state_of(piece).memory;
-    rows.keep(tape.context(), memory->value.slice_rows(row, row + rows.length()));
+    rows.keep(memory->value.slice_rows(row, row + rows.length()));
     row += rows.length();
   }
 }

@@ -2,12 +2,10 @@
 // where the caches keep them the output's vectors, from which keys and values can be projected again.
 #pragma once
 
-#include <span>
 #include <vector>
 
 #include "arch/state.h"
 #include "cache/paged_rows.h"
-#include "ops/tape.h"
 
 namespace tandem {
 
@@ -16,8 +14,9 @@ std::vector<PagePool::Column> output_columns(DType dtype, int64_t dim);
 
 class MemoryRows {
  public:
-  MemoryRows(PagePool& projected, PagePool& outputs, bool keep_outputs)
-      : projected_(projected), outputs_(outputs), keep_outputs_(keep_outputs) {}
+  // `caches` have the pools; their options say whether outputs are kept, and their counts what is projected again.
+  MemoryRows(Caches& caches, PagePool& projected, PagePool& outputs)
+      : caches_(&caches), projected_(projected), outputs_(outputs) {}
 
   int64_t length() const { return length_; }  // tokens
   const PagedRows& projected() const { return projected_; }
@@ -35,8 +34,9 @@ class MemoryRows {
   // `slots`.
   void append(int64_t count, std::vector<int32_t>& slots);
   // The vectors [count, dim] of the tokens added last, kept if that is wanted.
-  void keep(Context& ctx, const Tensor& outputs);
+  void keep(const Tensor& outputs);
   void trim(int64_t length);
+  void transfer(StateArchive& archive);
 
   // Figures with what the state holds besides: `own` of what it has written, `encoder` of what only reading needs.
   StateBytes token_bytes(const PagedRows& own, int64_t encoder) const;
@@ -44,25 +44,12 @@ class MemoryRows {
 
  private:
   friend class WakingRows;
+  bool keeps_outputs() const { return caches_->options().keep_outputs; }
 
+  Caches* caches_;
   PagedRows projected_;  // of all tokens, or empty at rest
   PagedRows outputs_;    // of all tokens, or empty
   int64_t length_ = 0;
-  bool keep_outputs_;
-};
-
-// Tokens of sequences on their way from rest: vectors [T, dim] and their positions, and the rows for what is projected.
-class WakingRows {
- public:
-  void clear();
-  void add(MemoryRows& memory);  // there is room
-  Var vectors(Tape& tape) const;
-  std::span<const int32_t> positions() const { return positions_; }
-  std::span<const int32_t> slots() const { return slots_; }
-
- private:
-  const PagePool* outputs_ = nullptr;
-  std::vector<int32_t> rows_, positions_, slots_;
 };
 
 }  // namespace tandem

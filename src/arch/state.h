@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,6 +17,7 @@ namespace tandem {
 enum class EncoderState {
   keep,       // it stays: reading on costs only the new tokens, and the memory cancels what the architecture saves
   recompute,  // settle() drops it; reading on reads the sequence again from its start
+  spill,      // settle() moves it to a file; reading on gets it from there, and reads again what is not there whole
 };
 
 struct CacheOptions {
@@ -25,6 +27,14 @@ struct CacheOptions {
   // Whether the vectors that an encoder puts out are kept beside the keys and values that are projected from them, one
   // per token that is read: then states can go to rest.
   bool keep_outputs = false;
+  std::filesystem::path spill_folder;  // of EncoderState::spill; its files go with the states
+};
+
+// What it has cost that states were not kept whole.
+struct CacheCounts {
+  int64_t recomputed = 0;  // tokens that an encoder went over once more
+  int64_t restored = 0;    // tokens whose encoder state came from files
+  int64_t woken = 0;       // tokens whose keys and values were projected once more
 };
 
 // The pools of a model's caches. Outlives every state that was made with it.
@@ -38,12 +48,15 @@ class Caches {
   const CacheOptions& options() const { return options_; }
   int64_t bytes_in_use() const { return budget_.used(); }  // pages that belong to somebody
   int64_t limit() const { return budget_.limit(); }
+  const CacheCounts& counts() const { return counts_; }
+  CacheCounts& counts() { return counts_; }
 
  protected:
   MemoryBudget budget_;
 
  private:
   CacheOptions options_;
+  CacheCounts counts_;
 };
 
 // Bytes that a state holds, each figure of what is there: of a state at rest nothing is live but what it has written.
@@ -55,6 +68,8 @@ struct StateBytes {
   // Of a state that needs all of it for everything.
   static constexpr StateBytes of_one_form(int64_t bytes) { return {bytes, bytes, bytes}; }
 };
+
+class StateArchive;
 
 // One sequence: what was read, and behind it what was written.
 class State {
@@ -92,6 +107,9 @@ class State {
   // it. False when the pages don't suffice; then the state is as it was before.
   virtual bool reserve_read(int64_t count) = 0;
   virtual bool reserve_write(int64_t count) = 0;
+
+  // Saves all that the state is, or loads it into a new one, checking what can be wrong (arch/state_archive.h).
+  virtual void transfer(StateArchive& archive) = 0;
 
   // A state with caches of its own, for one sequence of at most `capacity` tokens.
   void own(std::shared_ptr<Caches> caches, int64_t capacity) {

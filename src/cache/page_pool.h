@@ -61,6 +61,7 @@ class PagePool {
 
   // The whole column, [pages * kPageTokens, heads, size]; row r of page p is row p * kPageTokens + r.
   const Tensor& column(size_t i) const { return columns_[i]; }
+  size_t columns() const { return columns_.size(); }
   int64_t row_bytes() const { return row_bytes_; }  // of one token in all columns
   int64_t page_bytes() const { return row_bytes_ * kPageTokens; }
   int64_t pages_in_use() const { return in_use_; }

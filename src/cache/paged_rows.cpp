@@ -1,6 +1,7 @@
 #include "cache/paged_rows.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace tandem {
@@ -65,6 +66,39 @@ void PagedRows::append(int64_t count, std::vector<int32_t>& slots) {
 void PagedRows::trim(int64_t length) {
   length_ = std::clamp<int64_t>(length, 0, length_);
   release_from(static_cast<size_t>((length_ + kPageTokens - 1) / kPageTokens));
+}
+
+template <class Copy>
+void PagedRows::each_stretch(size_t column, int64_t first, int64_t end, const Copy& copy) const {
+  const Tensor& rows = pool_->column(column);
+  const int64_t bytes = rows.row_size() * dtype_bytes(rows.dtype);
+  for (int64_t t = first; t < end;) {
+    int64_t next = std::min(end, (t / kPageTokens + 1) * kPageTokens);
+    copy(static_cast<char*>(rows.data) + row(t) * bytes, static_cast<size_t>((next - t) * bytes));
+    t = next;
+  }
+}
+
+void PagedRows::copy_out(int64_t first, std::string& out) const {
+  for (size_t c = 0; c < pool_->columns(); ++c) {
+    each_stretch(c, first, length_, [&](const char* rows, size_t bytes) { out.append(rows, bytes); });
+  }
+}
+
+bool PagedRows::copy_in(int64_t count, const char* from, int64_t skipped, int64_t written) {
+  if (!reserve(count)) return false;
+  for (size_t c = 0; c < pool_->columns(); ++c) {
+    const Tensor& column = pool_->column(c);
+    const int64_t row_bytes = column.row_size() * dtype_bytes(column.dtype);
+    const char* at = from + skipped * row_bytes;
+    each_stretch(c, length_, length_ + count, [&](char* rows, size_t bytes) {
+      std::memcpy(rows, at, bytes);
+      at += bytes;
+    });
+    from += written * row_bytes;
+  }
+  length_ += count;
+  return true;
 }
 
 void add_paged_spans(SpanPlan& plan, int32_t source, const PagedRows& rows, int64_t first_query, int64_t queries) {

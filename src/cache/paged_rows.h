@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cache/page_pool.h"
@@ -32,6 +33,13 @@ class PagedRows {
   void append(int64_t count, std::vector<int32_t>& slots);
   void trim(int64_t length);  // keeps the first `length` tokens; room that is left goes back to the pool
 
+  // Appends to `out` the rows of the tokens from `first` on, column by column.
+  void copy_out(int64_t first, std::string& out) const;
+  // Adds `count` tokens from such bytes, which are of `written` tokens: those behind the first `skipped`. False, and
+  // nothing changed, when the pool has too few pages.
+  bool copy_in(int64_t count, const char* from, int64_t skipped, int64_t written);
+  bool copy_in(int64_t count, const char* from) { return copy_in(count, from, 0, count); }
+
   // The row of token t in the pool's columns.
   int32_t row(int64_t t) const {
     return static_cast<int32_t>(pages_[static_cast<size_t>(t / kPageTokens)] * kPageTokens + t % kPageTokens);
@@ -39,6 +47,10 @@ class PagedRows {
 
  private:
   void release_from(size_t page);
+  // Calls copy(bytes in the pool's column, bytes of so many rows) for stretches of tokens [first, end) that lie side by
+  // side, in order.
+  template <class Copy>
+  void each_stretch(size_t column, int64_t first, int64_t end, const Copy& copy) const;
 
   PagePool* pool_;
   std::vector<int32_t> pages_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace tandem {
 
@@ -13,6 +14,21 @@ Engine::Engine(Context& ctx, Model& model, const EngineOptions& options)
       caches_(model.new_caches(options.cache)),
       logits_(DType::f32, {options.most_sequences, model.config().vocab_size}) {
   sequences_.reserve(static_cast<size_t>(options.most_sequences));
+  if (options.reuse_prefixes && !options.prefix_folder.empty()) {
+    store_ = std::make_unique<PrefixStore>(model, options.prefix_folder, options.prefix_bytes);
+  }
+}
+
+Engine::~Engine() {
+  try {
+    save_prefixes();
+  } catch (const std::exception& e) {
+    log::warn("prefixes are not saved: {}", e.what());
+  }
+}
+
+void Engine::save_prefixes() {
+  if (store_) store_->save(prefixes_);
 }
 
 Engine::Ticket Engine::submit(GenerationRequest asked) {
@@ -116,11 +132,28 @@ bool Engine::reserve(State& state, int64_t read, int64_t write) {
   }
 }
 
+PrefixTree::Match Engine::find_prefix(std::span<const int32_t> ids) {
+  PrefixTree::Match match = prefixes_.find(ids);
+  const PrefixStore::Entry* stored = store_ ? store_->find(ids, match.tokens) : nullptr;
+  if (!stored) return match;
+  std::vector<int32_t> stored_ids = stored->ids;
+  auto make_room = [&] {
+    statistics_.evicted_prefixes += prefixes_.states() > 0 ? 1 : 0;
+    return prefixes_.evict();
+  };
+  std::unique_ptr<State> state = store_->load(*stored, *caches_, make_room);
+  if (!state) return match;
+  ++statistics_.loaded_prefixes;
+  prefixes_.insert(stored_ids, std::move(state));
+  PrefixTree::Match loaded = prefixes_.find(ids);
+  return loaded.tokens > match.tokens ? std::move(loaded) : std::move(match);
+}
+
 // Room for the whole prompt and one completion is taken at once: what has begun can be finished.
 bool Engine::admit(Request& request) {
   const std::vector<int32_t>& ids = request.asked.prompt.read;
   PrefixTree::Match match;
-  if (options_.reuse_prefixes) match = prefixes_.find(ids);
+  if (options_.reuse_prefixes) match = find_prefix(ids);
   std::unique_ptr<State> state = match.state ? std::move(match.state) : model_.new_state(*caches_);
   int64_t more = static_cast<int64_t>(ids.size()) - match.tokens, written = most_tokens(request);
   int64_t folded = options_.fold > 0 ? written : 0;
@@ -156,6 +189,10 @@ int64_t Engine::read_prompts(int64_t budget) {
   while (!reading_.empty() &&
          reading_.front()->read == static_cast<int64_t>(reading_.front()->asked.prompt.read.size())) {
     Request& request = *reading_.front();
+    if (request.prompt->resting()) {  // awake once for all completions
+      tape_.reset();
+      model_.wake(tape_, *request.prompt);
+    }
     request.prompt->settle();
     if (options_.reuse_prefixes && request.read > 0) {
       prefixes_.insert(request.asked.prompt.read, request.prompt->fork());

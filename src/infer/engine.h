@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "arch/model.h"
 #include "base/clock.h"
 #include "infer/generation.h"
+#include "infer/prefix_store.h"
 #include "infer/prefix_tree.h"
 
 namespace tandem {
@@ -24,6 +26,10 @@ struct EngineOptions {
   int64_t most_sequences = 64;  // that write at the same time
   bool reuse_prefixes = true;
   int64_t fold = 0;  // a block is closed and read when it has so many tokens; 0: never
+  // Where prefixes outlive the engine (infer/prefix_store.h), which looks for them there and saves them when it ends;
+  // empty: nowhere. Files of together at most `prefix_bytes`.
+  std::filesystem::path prefix_folder;
+  int64_t prefix_bytes = int64_t{1} << 30;
 };
 
 struct GenerationRequest {
@@ -50,6 +56,7 @@ struct EngineStatistics {
   int64_t reused_tokens = 0;
   int64_t prefix_hits = 0;  // prompts that had something in common with an earlier one
   int64_t evicted_prefixes = 0;
+  int64_t loaded_prefixes = 0;  // from the folder
 };
 
 class Engine {
@@ -57,7 +64,9 @@ class Engine {
   using Ticket = int64_t;
 
   // Both must outlive the engine; the model's weights are only read.
+  // InputError and JobError where the options' folders are of no use.
   Engine(Context& ctx, Model& model, const EngineOptions& options);
+  ~Engine();
 
   // Puts a request at the end of the queue. InputError for ids outside the vocabulary, a prompt that leaves no room
   // below max_seq_len, sampling options out of range, and a request that the caches cannot hold even alone.
@@ -72,7 +81,8 @@ class Engine {
   const EngineStatistics& statistics() const { return statistics_; }
   const Caches& caches() const { return *caches_; }
   const PrefixTree& prefixes() const { return prefixes_; }
-  void forget_prefixes() { prefixes_.clear(); }
+  void forget_prefixes() { prefixes_.clear(); }  // not those in the folder
+  void save_prefixes();
 
  private:
   struct Request {
@@ -98,6 +108,7 @@ class Engine {
   int64_t most_tokens(const Request& request) const;  // that one completion may write
   bool cancelled(const Request& request) const;
   void drop_cancelled();
+  PrefixTree::Match find_prefix(std::span<const int32_t> ids);
   bool admit(Request& request);
   bool reserve(State& state, int64_t read, int64_t write);
   int64_t read_prompts(int64_t budget);
@@ -115,6 +126,7 @@ class Engine {
   Tape tape_;
   std::unique_ptr<Caches> caches_;  // outlives all states below
   PrefixTree prefixes_;
+  std::unique_ptr<PrefixStore> store_;            // null: prefixes end with the engine
   std::deque<std::unique_ptr<Request>> queue_;    // not admitted yet
   std::deque<std::unique_ptr<Request>> reading_;  // in the order of admission
   std::deque<std::unique_ptr<Request>> writing_;  // prompt read, completions started or to be started

@@ -66,7 +66,31 @@ void PrefixTree::insert(std::span<const int32_t> ids, std::unique_ptr<State> sta
     node->place = recent_.begin();
   }
   node->state = std::move(state);
+  node->state->rest();
   use(*node);
+}
+
+std::vector<int32_t> PrefixTree::ids_of(const Node& node) {
+  std::vector<const Node*> way;
+  for (const Node* at = &node; at; at = at->parent) way.push_back(at);
+  std::vector<int32_t> ids;
+  for (size_t i = way.size(); i-- > 0;) ids.insert(ids.end(), way[i]->ids.begin(), way[i]->ids.end());
+  return ids;
+}
+
+bool PrefixTree::served_below(const Node& node, int64_t tokens) {
+  return std::any_of(node.children.begin(), node.children.end(), [&](const auto& child) {
+    const Node* at = child.second.get();
+    while (!at->state) at = at->children.begin()->second.get();
+    return at->state->fork()->keep_read(tokens);
+  });
+}
+
+void PrefixTree::each_latest_first(const std::function<bool(std::span<const int32_t> ids, State& state)>& visit) const {
+  for (const Node* node : recent_) {
+    std::vector<int32_t> ids = ids_of(*node);
+    if (!served_below(*node, static_cast<int64_t>(ids.size())) && !visit(ids, *node->state)) return;
+  }
 }
 
 void PrefixTree::use(Node& node) { recent_.splice(recent_.begin(), recent_, node.place); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -25,11 +26,15 @@ class PrefixTree {
 
   // The state that has read the most of the ids' beginning and nothing else, ready to read on.
   Match find(std::span<const int32_t> ids);
-  // Remembers a state that has read `ids` (at least one), with no open block.
+  // Remembers a state that has read `ids` (at least one), with no open block; it goes to rest.
   void insert(std::span<const int32_t> ids, std::unique_ptr<State> state);
   // Forgets the state that was not used for the longest time. False when there is none.
   bool evict();
   void clear();
+
+  // Calls `visit` for every state, the latest used first, until it returns false; not for those that a longer state
+  // serves as well. `visit` may not change what a state has read.
+  void each_latest_first(const std::function<bool(std::span<const int32_t> ids, State& state)>& visit) const;
 
   int64_t states() const { return static_cast<int64_t>(recent_.size()); }
 
@@ -51,6 +56,8 @@ class PrefixTree {
   Walk walk(std::span<const int32_t> ids) const;
   void split(Node& node, size_t at);  // a node of its own for the first `at` ids
   void use(Node& node);
+  static std::vector<int32_t> ids_of(const Node& node);  // from the root
+  static bool served_below(const Node& node, int64_t tokens);
   void prune(Node* node);  // and above it what leads to no state
 
   std::unique_ptr<Node> root_;

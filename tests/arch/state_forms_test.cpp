@@ -1,10 +1,16 @@
 // The forms of a sequence's state: whatever was dropped and made again in between, the logits are those of a sequence
 // that was left alone, and the figures are those of pages that are there.
+#include <filesystem>
+
 #include "arch/sequence_check.h"
 #include "base/error.h"
+#include "base/file.h"
+#include "base/temporary_folder.h"
 
 namespace tandem::test {
 namespace {
+
+namespace fs = std::filesystem;
 
 class StateForms : public SequenceTest {
  protected:
@@ -133,6 +139,74 @@ TEST_P(StateForms, AStateThatCannotWakeGoesOnResting) {
   EXPECT_LE(worst(write(*state, std::span(tokens).subspan(10)), expected), kFloat32Bound);
 }
 
+// The encoder's own state in files: reading goes on from them, and where they are not whole the encoder reads again.
+TEST_P(StateForms, SpilledStatesAreReadOn) {
+  std::vector<int32_t> tokens = ids(10, 20), other = ids(11, 20);
+  std::copy_n(tokens.begin(), 8, other.begin());
+  Logits expected = alone(tokens, 17), expected_other = alone(other, 17);
+  const bool spills = config_.arch == Arch::double_decoder;
+  for (bool outputs : {false, true}) {
+    TemporaryFolder folder;
+    auto files = [&] { return std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()); };
+    caches_ =
+        model_->new_caches({.encoder = EncoderState::spill, .keep_outputs = outputs, .spill_folder = folder.path()});
+    {
+      auto state = model_->new_state(*caches_);
+      read(*state, {tokens.data(), 12});
+      state->settle();
+      EXPECT_EQ(state->page_bytes().with_encoder, state->page_bytes().live);
+      EXPECT_EQ(files(), spills ? 1 : 0);
+      state->rest();
+      auto branch = state->fork();
+      read(*state, std::span(tokens).subspan(12, 5));
+      state->settle();
+      if (model_->reads_in_pieces()) {
+        ASSERT_TRUE(branch->keep_read(8));
+        read(*branch, std::span(other).subspan(8, 9));
+        branch->settle();
+        EXPECT_LE(worst(write(*branch, std::span(other).subspan(17)), expected_other), kFloat32Bound);
+      }
+      if (spills) {
+        EXPECT_EQ(caches_->counts().restored, 12 + 8);
+        EXPECT_EQ(caches_->counts().recomputed, 0);
+        EXPECT_EQ(files(), 3);
+      }
+      EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound);
+    }
+    EXPECT_EQ(files(), 0) << "they go with the states";
+    EXPECT_EQ(caches_->bytes_in_use(), 0);
+  }
+}
+
+TEST_P(StateForms, LostAndDamagedFilesCostTimeAndNothingElse) {
+  if (config_.arch != Arch::double_decoder) GTEST_SKIP() << "nothing is spilled";
+  std::vector<int32_t> tokens = ids(12, 20);
+  Logits expected = alone(tokens, 17);
+  for (const char* fault : {"lost", "cut", "changed", "no folder"}) {
+    TemporaryFolder folder;
+    fs::path spilled = folder.path() / "spilled";
+    caches_ = model_->new_caches({.encoder = EncoderState::spill, .keep_outputs = true, .spill_folder = spilled});
+    auto state = model_->new_state(*caches_);
+    if (fault == std::string("no folder")) fs::remove_all(spilled);
+    read(*state, {tokens.data(), 12});
+    state->settle();
+    if (fs::exists(spilled)) {
+      fs::path file = fs::directory_iterator(spilled)->path();
+      std::string bytes = read_file(file);
+      if (fault == std::string("lost")) fs::remove(file);
+      if (fault == std::string("cut")) fs::resize_file(file, 100);
+      bytes[70] = static_cast<char>(bytes[70] ^ 4);
+      if (fault == std::string("changed")) put_file(file, bytes);
+    }
+    read(*state, std::span(tokens).subspan(12, 5));
+    EXPECT_EQ(caches_->counts().recomputed, 12) << fault;
+    EXPECT_EQ(caches_->counts().restored, 0) << fault;
+    state->settle();
+    EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound) << fault;
+  }
+  EXPECT_THROW(model_->new_caches({.encoder = EncoderState::spill}), InputError);
+}
+
 INSTANTIATE_TEST_SUITE_P(Small, StateForms, testing::ValuesIn(small_configs()),
                          [](const auto& test) { return test.param.name; });
 
@@ -224,7 +298,16 @@ TEST(StatePages, ADoubleDecoderHoldsAThirdAndAtRestA24th) {
       EXPECT_EQ(24 * held(Arch::double_decoder, memory_kv, policy, true).at_rest, twin.live);
     }
   }
-  EXPECT_EQ(24 * held(Arch::encoder_decoder, per_layer, EncoderState::keep, true).at_rest, twin.live);
+  StateBytes both_ways = held(Arch::encoder_decoder, per_layer, EncoderState::keep, true);
+  EXPECT_EQ(24 * both_ways.at_rest, twin.live);
+  // The table of docs/generation.md.
+  EXPECT_EQ(twin.live, 589824);
+  EXPECT_EQ(kept.live, 196608);
+  EXPECT_EQ(one.live, 49152);
+  EXPECT_EQ(held(Arch::double_decoder, MemoryKv::one_for_all, EncoderState::keep, false).with_encoder, 442368);
+  EXPECT_EQ(both_ways.live, 196608);
+  EXPECT_EQ(both_ways.with_encoder, 196608);
+  EXPECT_EQ(both_ways.at_rest, 24576);
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ class CountedState final : public State {
   int64_t end_of_write(int64_t count) const override { return length() + count; }
   bool reserve_read(int64_t) override { return true; }
   bool reserve_write(int64_t) override { return true; }
+  void transfer(StateArchive&) override {}
 
  private:
   std::vector<int32_t> ids_;
