@@ -85,9 +85,11 @@ OrderedJson inspect(const Options& options) {
           {"non_embedding_parameters", model->non_embedding_parameters()},
           {"flops_per_training_token", costs.flops_per_training_token},
           {"flops_per_generated_token", costs.flops_per_generated_token},
+          {"flops_per_prompt_token", costs.flops_per_prompt_token},
           {"cache_bytes_per_token", costs.cache_bytes_per_token},
           {"cache_bytes_with_encoder", costs.cache_bytes_with_encoder},
           {"cache_bytes_at_rest", costs.cache_bytes_at_rest},
+          {"cache_bytes_constant", costs.cache_bytes_constant},
           {"context", subject.model.max_seq_len},
           {"precision", dtype_name(subject.precision.activation)},
           {"kernels", kernels_json(ctx, subject, options.rates)}};
@@ -104,9 +106,11 @@ std::string report(const OrderedJson& json) {
   line("precision", json["precision"].get<std::string>());
   line("MFLOP per training token", fmt::format("{:.3f}", json["flops_per_training_token"].get<double>() / 1e6));
   line("MFLOP per generated token", fmt::format("{:.3f}", json["flops_per_generated_token"].get<double>() / 1e6));
+  line("MFLOP per prompt token", fmt::format("{:.3f}", json["flops_per_prompt_token"].get<double>() / 1e6));
   count("cache bytes per prompt token", "cache_bytes_per_token");
   count("  extendable (encoder too)", "cache_bytes_with_encoder");
   count("  at rest", "cache_bytes_at_rest");
+  count("  per sequence besides", "cache_bytes_constant");
   const OrderedJson& kernels = json["kernels"];
   line("instruction set", fmt::format("{} (machine: {})", kernels["isa"].get<std::string>(),
                                       kernels["isa_of_machine"].get<std::string>()));

@@ -102,7 +102,7 @@ ParityReport check_training(Context& ctx, const GoldenCase& golden, const Precis
     compare_step(out, io, k, result, optimizer, factor, golden, judge);
   }
   for (const Parameter& p : model->parameters().all()) {
-    std::string name = golden_parameter_name(p, golden.config);
+    std::string name = golden_parameter_names(p, golden.config).front();
     double error = relative_difference(p.master(), end.tensor(name), 1.0, 1e-30);
     out.add("final_weights", "relative", name, error, judge ? std::optional(golden.tolerance.final_rel) : std::nullopt);
   }

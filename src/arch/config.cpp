@@ -1,5 +1,6 @@
 #include "arch/config.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -23,6 +24,7 @@ std::string_view arch_name(Arch arch) {
     case Arch::decoder: return "decoder";
     case Arch::double_decoder: return "double_decoder";
     case Arch::encoder_decoder: return "encoder_decoder";
+    case Arch::yoco: return "yoco";
   }
   return "?";
 }
@@ -72,14 +74,26 @@ void ModelConfig::fit_tokenizer(int64_t tokens) {
                                     : fmt::format("at least {} with {} sentinels, or 0", needed, n_sentinels)});
 }
 
-double ModelConfig::attention_scale() const {
-  auto size = static_cast<double>(head_size());
-  if (mup_base_head_dim > 0) return std::sqrt(static_cast<double>(mup_base_head_dim)) / size;
-  return 1.0 / std::sqrt(size);
+namespace {
+
+double scale_of_heads(int64_t head_size, int64_t base) {
+  auto size = static_cast<double>(head_size);
+  return base > 0 ? std::sqrt(static_cast<double>(base)) / size : 1.0 / std::sqrt(size);
 }
 
+}  // namespace
+
+double ModelConfig::attention_scale() const { return scale_of_heads(head_size(), mup_base_head_dim); }
+
+double ModelConfig::self_attention_scale() const { return scale_of_heads(self_head_size(), mup_base_head_dim); }
+
 double ModelConfig::logit_multiplier() const {
-  return mup_base_dim > 0 ? std::sqrt(static_cast<double>(mup_base_dim) / static_cast<double>(dim)) : 1.0;
+  double ratio = matrix_rate_factor();
+  return arch == Arch::yoco ? ratio : std::sqrt(ratio);
+}
+
+double ModelConfig::embedding_scale() const {
+  return std::sqrt(static_cast<double>(mup_base_dim > 0 ? mup_base_dim : dim));
 }
 
 double ModelConfig::matrix_rate_factor() const {
@@ -106,6 +120,15 @@ void ModelConfig::validate(const std::string& where) const {
   require(n_decoder_layers >= 0 && n_decoder_layers <= 4096, where, "n_decoder_layers", n_decoder_layers, "0..4096");
   positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
   if (arch != Arch::decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
+  require(n_self_heads >= 0 && dim % std::max<int64_t>(1, self_heads()) == 0, where, "n_self_heads", n_self_heads,
+          fmt::format("0 (n_heads) or a divisor of dim = {}", dim));
+  if (arch == Arch::yoco) {
+    positive("n_self_heads", self_heads(), 1 << 12);
+    require(self_head_size() % 2 == 0 && self_head_size() <= 256, where, "n_self_heads", n_self_heads,
+            fmt::format("heads of an even number of features, at most 256, where dim = {}", dim));
+  }
+  positive("window", window, kMost);
+  require(decay_divisor > 0 && std::isfinite(decay_divisor), where, "decay_divisor", decay_divisor, "more than 0");
   require(max_blocks >= 3 && max_blocks <= kMost, where, "max_blocks", max_blocks, fmt::format("3..{}", kMost));
   PromptLengths::parse(prompt_lengths, where);
   require(boundaries.kind != BoundaryKind::prompt_style || !prompt_lengths.empty(), where, "prompt_lengths", "none",
@@ -133,14 +156,16 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add_enum<Arch>("arch", config.arch,
                         {{"double_decoder", Arch::double_decoder},
                          {"decoder", Arch::decoder},
-                         {"encoder_decoder", Arch::encoder_decoder}},
+                         {"encoder_decoder", Arch::encoder_decoder},
+                         {"yoco", Arch::yoco}},
                         "architecture");
   fields.add("vocab_size", config.vocab_size, "number of token ids");
   fields.add("dim", config.dim, "width of the residual stream");
   fields.add("n_heads", config.n_heads, "query heads");
   fields.add("n_kv_heads", config.n_kv_heads, "key and value heads; 0: n_heads");
   fields.add("head_dim", config.head_dim, "features per head; 0: dim / n_heads");
-  fields.add("n_encoder_layers", config.n_encoder_layers, "encoder layers; a decoder-only model adds them to its own");
+  fields.add("n_encoder_layers", config.n_encoder_layers,
+             "encoder layers; of a YOCO model the lower half; decoder-only adds them to its own");
   fields.add("n_decoder_layers", config.n_decoder_layers, "decoder layers");
   fields.add("mlp_dim", config.mlp_dim, "hidden width of the MLPs; 0: 4 * dim");
   fields.add("max_seq_len", config.max_seq_len, "longest sequence; training rows have this length");
@@ -161,6 +186,13 @@ void list_fields(FieldList& fields, ModelConfig& config) {
        {"one_for_all", MemoryKv::one_for_all}},
       "key/value projection of the encoder's output: the layer's own one, a second one per layer, or one for all");
   fields.add("logit_biases", config.logit_biases, "gate between own block and encoder instead of one softmax");
+  fields.add_enum<SelfDecoder>(
+      "self_decoder", config.self_decoder,
+      {{"gated_retention", SelfDecoder::gated_retention}, {"sliding_window", SelfDecoder::sliding_window}},
+      "how the lower half of a YOCO model mixes tokens");
+  fields.add("n_self_heads", config.n_self_heads, "heads of a YOCO model's lower half; 0: n_heads");
+  fields.add("window", config.window, "self_decoder = sliding_window: latest tokens that a token sees");
+  fields.add("decay_divisor", config.decay_divisor, "self_decoder = gated_retention: divisor of the log decays");
   fields.add_form("boundaries",
                   {.form = BoundaryStrategy::forms(),
                    .text = [&config] { return config.boundaries.text(); },

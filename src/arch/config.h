@@ -13,7 +13,7 @@
 
 namespace tandem {
 
-enum class Arch { decoder, double_decoder, encoder_decoder };
+enum class Arch { decoder, double_decoder, encoder_decoder, yoco };
 
 // How the double decoder's layers project the encoder's output to keys and values.
 enum class MemoryKv {
@@ -28,6 +28,9 @@ enum class DecoderPositions {
   from_zero,
   after_prompt,  // on behind what the encoder has read
 };
+
+// How the lower half of a YOCO model (its self-decoder) mixes tokens.
+enum class SelfDecoder { sliding_window, gated_retention };
 
 struct ModelConfig {
   Arch arch = Arch::double_decoder;
@@ -47,6 +50,10 @@ struct ModelConfig {
   double output_norm_eps = 1e-5;             // of the LayerNorms after the encoder and before the output
   MemoryKv memory_kv = MemoryKv::per_layer_shared;
   bool logit_biases = false;
+  SelfDecoder self_decoder = SelfDecoder::gated_retention;
+  int64_t n_self_heads = 0;     // of a YOCO model's lower half; 0: n_heads
+  int64_t window = 1024;        // sliding_window: latest tokens that a token sees, itself included
+  double decay_divisor = 16;    // gated_retention: of a gate's log-sigmoid
   BoundaryStrategy boundaries;  // where blocks open in training rows
   int64_t max_blocks = 8;
   std::vector<std::string> prompt_lengths;  // what boundaries = prompt_style draws from: "LENGTH" or "LENGTH:COUNT"
@@ -62,11 +69,15 @@ struct ModelConfig {
 
   int64_t kv_heads() const { return n_kv_heads ? n_kv_heads : n_heads; }
   int64_t head_size() const { return head_dim ? head_dim : dim / n_heads; }
+  int64_t self_heads() const { return n_self_heads ? n_self_heads : n_heads; }
+  int64_t self_head_size() const { return dim / self_heads(); }
   int64_t mlp_size() const { return mlp_dim ? mlp_dim : 4 * dim; }
   int64_t layers() const { return n_encoder_layers + n_decoder_layers; }
-  double attention_scale() const;     // muP: sqrt(base_head_dim) / head_dim
-  double logit_multiplier() const;    // muP: sqrt(base_dim / dim)
-  double matrix_rate_factor() const;  // muP: learning rate of matrices, base_dim / dim
+  double attention_scale() const;       // muP: sqrt(base_head_dim) / head_dim
+  double self_attention_scale() const;  // the same for heads of self_head_size()
+  double logit_multiplier() const;      // muP: sqrt(base_dim / dim); where the output matrix is not tied base_dim / dim
+  double embedding_scale() const;       // of a YOCO model: sqrt(dim); muP: sqrt(base_dim), whatever the width
+  double matrix_rate_factor() const;    // muP: learning rate of matrices, base_dim / dim
 
   // Sets the sizes and ids that follow from a tokenizer of `tokens` tokens where they are open: vocab_size 0 and
   // sentinel_start -1, for which an encoder-decoder's vocabulary is extended. InputError when vocab_size is too small.

@@ -151,6 +151,7 @@ Costs Decoder::costs() const {
   Costs costs;
   costs.flops_per_training_token = 3 * (layers * (layer.matrices + layer.attention_per_key * context / 2) + head);
   costs.flops_per_generated_token = layers * (layer.matrices + layer.attention_per_key * context) + head;
+  costs.flops_per_prompt_token = layers * (layer.matrices + layer.attention_per_key * context / 2);
   costs.cache_bytes_per_token = layers * layer.cache_bytes(parameters().precision());
   costs.cache_bytes_with_encoder = costs.cache_bytes_per_token;
   costs.cache_bytes_at_rest = costs.cache_bytes_per_token;

@@ -322,6 +322,7 @@ Costs DoubleDecoder::costs() const {
       3 * (encoder * (layer.matrices + attention) + decoder * (layer.matrices + attention) +
            projections * layer.kv_projection + head);
   costs.flops_per_generated_token = decoder * (layer.matrices + layer.attention_per_key * context) + head;
+  costs.flops_per_prompt_token = encoder * (layer.matrices + attention) + projections * layer.kv_projection;
   double per_layer = layer.cache_bytes(parameters().precision());
   costs.cache_bytes_per_token = projections * per_layer;
   costs.cache_bytes_with_encoder = (encoder + projections) * per_layer;

@@ -314,6 +314,8 @@ Costs EncoderDecoder::costs() const {
   Costs costs;
   costs.flops_per_training_token = 3 * forward;
   costs.flops_per_generated_token = decoder * (layer.matrices + cross + layer.attention_per_key * context) + head;
+  costs.flops_per_prompt_token =
+      encoder * (layer.matrices + layer.attention_per_key * context) + decoder * layer.kv_projection;
   double per_layer = layer.cache_bytes(parameters().precision());
   costs.cache_bytes_per_token = decoder * per_layer;
   // Both directions are read: a longer prompt is read anew, and no state of the encoder helps.

@@ -20,12 +20,14 @@ namespace tandem {
 struct Costs {
   double flops_per_training_token = 0;   // forward and backward, rows of max_seq_len
   double flops_per_generated_token = 0;  // one decode step at a context of max_seq_len tokens
+  double flops_per_prompt_token = 0;     // reading a prompt of max_seq_len tokens
   // Bytes of cache per prompt token at decode, for caches of the model's compute type: live as decoding needs it; with
   // the state that is needed only to extend the prompt; at rest, the least from which the live state can be rebuilt
   // without reading the prompt again.
   double cache_bytes_per_token = 0;
   double cache_bytes_with_encoder = 0;
   double cache_bytes_at_rest = 0;
+  double cache_bytes_constant = 0;  // and per sequence, however long its prompt is
 };
 
 class Model {

@@ -29,6 +29,16 @@ void plan_bidirectional(SpanPlan& plan, std::span<const TokenRange> sequences) {
   }
 }
 
+void plan_window(SpanPlan& plan, std::span<const TokenRange> sequences, int64_t window) {
+  plan.clear(1);
+  for (const TokenRange& sequence : sequences) {
+    add_run(plan, sequence);
+    KeySpan span = causal(sequence);
+    span.window = window;
+    plan.add_span(span);
+  }
+}
+
 void plan_own_blocks(SpanPlan& plan, std::span<const WriterBlock> blocks) {
   plan.clear(1);
   for (const WriterBlock& block : blocks) {

@@ -12,6 +12,9 @@ namespace tandem {
 void plan_causal(SpanPlan& plan, std::span<const TokenRange> sequences);
 void plan_bidirectional(SpanPlan& plan, std::span<const TokenRange> sequences);
 
+// Each token sees the latest `window` tokens of its sequence up to itself.
+void plan_window(SpanPlan& plan, std::span<const TokenRange> sequences, int64_t window);
+
 // What the tokens of blocks see of their own block, up to themselves; and of the reader.
 void plan_own_blocks(SpanPlan& plan, std::span<const WriterBlock> blocks);
 void plan_reads(SpanPlan& plan, std::span<const WriterBlock> blocks);

@@ -3,6 +3,7 @@
 #include "arch/double_decoder.h"
 #include "arch/encoder_decoder.h"
 #include "arch/model.h"
+#include "arch/yoco.h"
 
 namespace tandem {
 
@@ -13,6 +14,7 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, const Precision& pr
     case Arch::decoder: return std::make_unique<Decoder>(config, precision, gradients);
     case Arch::double_decoder: return std::make_unique<DoubleDecoder>(config, precision, gradients);
     case Arch::encoder_decoder: return std::make_unique<EncoderDecoder>(config, precision, gradients);
+    case Arch::yoco: return std::make_unique<Yoco>(config, precision, gradients);
   }
   return nullptr;
 }

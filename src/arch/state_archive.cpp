@@ -73,6 +73,43 @@ void StateArchive::rows(PagedRows& rows) {
   room_ = room_ && rows.copy_in(static_cast<int64_t>(count), bytes.data());
 }
 
+// The number of tokens, that of tokens to which the rows are pinned and one, bytes of a row; a mark for every page that
+// is there, then those pages.
+void StateArchive::rows(RecentRows& rows) {
+  auto count = static_cast<uint64_t>(rows.length()), row = static_cast<uint64_t>(rows.pool().row_bytes());
+  auto pinned = static_cast<uint64_t>(rows.pinned_length() + 1);
+  if (!loading()) {
+    for (uint64_t value : {count, pinned, row}) put(&value, sizeof value);
+    for (int64_t i = 0; i < rows.pages(); ++i) {
+      char held = rows.holds(i) ? 1 : 0;
+      put(&held, 1);
+    }
+    for (int64_t i = 0; i < rows.pages(); ++i) {
+      if (rows.holds(i)) rows.copy_page_out(i, *out_);
+    }
+    return;
+  }
+  count = take_number();
+  pinned = take_number();
+  if (count > static_cast<uint64_t>(most_tokens_) || pinned > count + 1) refuse("more rows than tokens");
+  if (take_number() != row) refuse("rows of another size");
+  auto length = static_cast<int64_t>(count), pinned_length = static_cast<int64_t>(pinned) - 1;
+  std::string_view held = take((count + kPageTokens - 1) / kPageTokens);
+  if (std::any_of(held.begin(), held.end(), [](char mark) { return mark != 0 && mark != 1; })) refuse("a mark");
+  auto page_bytes = static_cast<size_t>(rows.pool().page_bytes());
+  std::string_view bytes = take(static_cast<uint64_t>(std::count(held.begin(), held.end(), 1)) * page_bytes);
+  room_ = room_ && rows.restore(length, pinned_length, held);
+  if (!room_) return;
+  const char* at = bytes.data();
+  for (int64_t i = 0; i < rows.pages(); ++i) {
+    if (!rows.holds(i)) continue;
+    rows.copy_page_in(i, at);
+    at += page_bytes;
+  }
+  require(rows.can_trim(length), "the latest rows are missing");
+  require(!rows.pinned() || rows.can_trim(pinned_length), "rows that are pinned are missing");
+}
+
 bool load_state(State& state, std::string_view bytes, int64_t vocabulary, int64_t most_tokens,
                 const std::string& where) {
   StateArchive archive(bytes, vocabulary, most_tokens, where);

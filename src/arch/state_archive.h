@@ -10,6 +10,7 @@
 
 #include "arch/state.h"
 #include "cache/paged_rows.h"
+#include "cache/recent_rows.h"
 
 namespace tandem {
 
@@ -26,6 +27,7 @@ class StateArchive {
   void ids(std::vector<int32_t>& ids);
   // Rows in pages; when loading, `rows` is empty and takes pages from its pool.
   void rows(PagedRows& rows);
+  void rows(RecentRows& rows);
   // InputError when something does not hold of what was loaded (of which there is nothing without room()).
   void require(bool holds, const char* what) const;
   // All bytes must have been read.

@@ -53,12 +53,55 @@ void require_equal(const Json& json, const char* key, double ours, const std::st
   }
 }
 
+void require_text(const Json& json, const char* key, const std::string& expected, const std::string& where) {
+  std::string got = json_string(json, key, where);
+  if (got != expected) unsupported(where, key, got, expected);
+}
+
+ModelConfig yoco_config(const Json& json, const std::string& where) {
+  ModelConfig c;
+  c.arch = Arch::yoco;
+  c.self_decoder = choose<SelfDecoder>(
+      json, "self_decoder", where,
+      {{"sliding_window_attention", SelfDecoder::sliding_window}, {"gated_retention", SelfDecoder::gated_retention}});
+  if (c.self_decoder == SelfDecoder::sliding_window) {
+    c.window = json_int(json, "sliding_window", where);
+  } else {
+    c.decay_divisor = json_number(json, "gate_logit_normalizer", where);
+  }
+  c.vocab_size = json_int(json, "vocab_size", where);
+  c.dim = json_int(json, "hidden_size", where);
+  c.mlp_dim = json_int(json, "intermediate_size", where);
+  c.n_encoder_layers = json_int(json, "num_self_decoder_layers", where);
+  c.n_decoder_layers = json_int(json, "num_cross_decoder_layers", where);
+  c.n_self_heads = json_int(json, "num_self_heads", where);
+  c.n_heads = json_int(json, "num_attention_heads", where);
+  c.n_kv_heads = json_int(json, "num_key_value_heads", where);
+  c.head_dim = json_int(json, "cross_head_dim", where);
+  c.norm_eps = c.output_norm_eps = json_number(json, "rms_norm_eps", where);
+  c.rope_base = json_number(json, "rope_theta", where);
+  c.max_seq_len = json_int(json, "max_seq_len", where);
+  c.bos_id = json_int(json, "bos_token_id", where);
+  c.eos_id = json_int(json, "eos_token_id", where);
+  require_text(json, "rope_style", "interleaved", where);
+  require_text(json, "rope_frequency", "theta ** -linspace(0, 1, head_dim/2), end point included", where);
+  require_text(json, "hidden_act", "silu (SwiGLU)", where);
+  for (const char* key : {"tie_word_embeddings", "attention_bias", "mlp_bias"}) require_flag(json, key, false, where);
+  c.validate(where);
+  require_equal(json, "num_hidden_layers", static_cast<double>(c.layers()), where);
+  require_equal(json, "self_head_dim", static_cast<double>(c.self_head_size()), where);
+  require_equal(json, "embed_scale", c.embedding_scale(), where);
+  return c;
+}
+
 ModelConfig model_config(const Json& json, const std::string& where) {
   ModelConfig c;
   c.arch = choose<Arch>(json, "tandem_arch", where,
                         {{"double_decoder", Arch::double_decoder},
                          {"decoder", Arch::decoder},
-                         {"encoder_decoder", Arch::encoder_decoder}});
+                         {"encoder_decoder", Arch::encoder_decoder},
+                         {"yoco", Arch::yoco}});
+  if (c.arch == Arch::yoco) return yoco_config(json, where);
   c.vocab_size = json_int(json, "vocab_size", where);
   c.dim = json_int(json, "dim", where);
   c.n_heads = json_int(json, "n_heads", where);
@@ -133,6 +176,11 @@ GoldenCase read_golden_case(const fs::path& folder) {
   std::string where = file.string();
   c.name = c.json.contains("case") ? json_string(c.json, "case", where) : folder.filename().string();
   c.config = model_config(c.json, where);
+  if (c.config.arch == Arch::yoco) {  // whose cases are all of one kind
+    c.padding_id = static_cast<int32_t>(json_int(c.json, "pad_token_id", where));
+    c.tolerance = read_tolerance(c.json, c.kind, where);
+    return c;
+  }
   c.kind = choose<GoldenKind>(c.json, "objective", where,
                               {{"block_next_token", GoldenKind::forward},
                                {"next_token", GoldenKind::forward},
@@ -144,27 +192,55 @@ GoldenCase read_golden_case(const fs::path& folder) {
   return c;
 }
 
-std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config) {
-  AuthorsModel model = config.arch == Arch::encoder_decoder      ? AuthorsModel::encoder_decoder
-                       : config.memory_kv == MemoryKv::per_layer ? AuthorsModel::double_decoder_separate_kv
-                                                                 : AuthorsModel::double_decoder;
-  return authors_parameter_name(parameter.name(), model);
+namespace {
+
+AuthorsModel authors_model(const ModelConfig& config) {
+  switch (config.arch) {
+    case Arch::encoder_decoder: return AuthorsModel::encoder_decoder;
+    case Arch::yoco: return AuthorsModel::yoco;
+    case Arch::decoder:
+    case Arch::double_decoder: break;
+  }
+  return config.memory_kv == MemoryKv::per_layer ? AuthorsModel::double_decoder_separate_kv
+                                                 : AuthorsModel::double_decoder;
+}
+
+[[noreturn]] void does_not_fit(const std::string& name, const fs::path& path, const Tensor& stored,
+                               const Shape& expected) {
+  throw InputError({.what = "tensor does not fit the model",
+                    .where = fmt::format("'{}' of {}", name, path.string()),
+                    .got = fmt::format("{} {}", dtype_name(stored.dtype), stored.shape.text()),
+                    .expected = fmt::format("float32 {}", expected.text())});
+}
+
+}  // namespace
+
+std::vector<std::string> golden_parameter_names(const Parameter& parameter, const ModelConfig& config) {
+  return authors_parameter_names(parameter.name(), authors_model(config));
+}
+
+std::string golden_activation_name(const std::string& name, const ModelConfig& config) {
+  return authors_activation_name(name, authors_model(config));
 }
 
 void load_golden_weights(const fs::path& path, Model& model) {
   SafetensorsFile file = SafetensorsFile::open(path);
   std::set<std::string> used;
   for (Parameter& p : model.parameters().all()) {
-    std::string name = golden_parameter_name(p, model.config());
-    Tensor stored = file.tensor(name);
-    if (!(stored.shape == p.shape()) || stored.dtype != DType::f32) {
-      throw InputError({.what = "tensor does not fit the model",
-                        .where = fmt::format("'{}' of {}", name, path.string()),
-                        .got = fmt::format("{} {}", dtype_name(stored.dtype), stored.shape.text()),
-                        .expected = fmt::format("float32 {}", p.shape().text())});
+    std::vector<std::string> names = golden_parameter_names(p, model.config());
+    int64_t row = 0;
+    for (const std::string& name : names) {
+      Tensor stored = file.tensor(name);
+      bool fits =
+          names.size() == 1 ? stored.shape == p.shape() : stored.shape.rank() == 2 && stored.shape[1] == p.shape()[1];
+      if (!fits || stored.dtype != DType::f32 || row + stored.rows() > p.shape()[0]) {
+        does_not_fit(name, path, stored, p.shape());
+      }
+      copy_convert(p.master().slice_rows(row, row + stored.rows()), stored);
+      row += stored.rows();
+      used.insert(name);
     }
-    copy_convert(p.master(), stored);
-    used.insert(name);
+    if (row != p.shape()[0]) does_not_fit(names.back(), path, file.tensor(names.back()), p.shape());
   }
   for (const std::string& name : file.names()) {
     if (!used.count(name)) {

@@ -34,6 +34,7 @@ struct GoldenCase {
   Json json;  // the whole config.json
   ModelConfig config;
   GoldenTolerance tolerance;
+  int32_t padding_id = -1;  // tokens that are no targets; -1: the case has none
 };
 
 // InputError when the folder is no golden case, or one of an architecture, objective or convention that this version
@@ -44,8 +45,10 @@ GoldenCase read_golden_case(const std::filesystem::path& folder);
 // superfluous or ill-shaped tensor.
 void load_golden_weights(const std::filesystem::path& file, Model& model);
 
-// Name of one of our parameters in the case's files.
-std::string golden_parameter_name(const Parameter& parameter, const ModelConfig& config);
+// Names of one of our parameters in the case's files: of several tensors where its rows are theirs.
+std::vector<std::string> golden_parameter_names(const Parameter& parameter, const ModelConfig& config);
+// Name of an activation that a model shows its observer.
+std::string golden_activation_name(const std::string& name, const ModelConfig& config);
 
 // The elements of an int64 tensor that fit into int32: token ids, labels, boundaries. InputError for another type or a
 // larger number.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "eval/golden_steps.h"
 
 namespace tandem {
 namespace {
@@ -44,13 +45,27 @@ std::unique_ptr<Model> golden_model(const GoldenCase& c, const Precision& precis
   return model;
 }
 
+void require_rows(const Tensor& stored, const Tensor& ours, int64_t row, const std::string& name) {
+  if (row + stored.rows() <= ours.rows()) return;
+  throw InputError({.what = "golden tensor of another size",
+                    .where = name,
+                    .got = stored.shape.text(),
+                    .expected = fmt::format("at most {} rows", ours.rows() - row)});
+}
+
 void compare_gradients(ParityCollector& out, const Model& model, const SafetensorsFile& io, double factor,
                        const GoldenTolerance& tolerance, bool judge) {
   for (const Parameter& p : model.parameters().all()) {
-    std::string name = "grad." + golden_parameter_name(p, model.config());
-    double error =
-        relative_difference(p.grad(), reshaped(io.tensor(name), p.grad(), name), factor, tolerance.grad_floor);
-    out.add("gradient", "relative", name, error, judge ? std::optional(tolerance.grad_rel) : std::nullopt);
+    int64_t row = 0;
+    for (const std::string& authors : golden_parameter_names(p, model.config())) {
+      std::string name = "grad." + authors;
+      Tensor stored = io.tensor(name);
+      require_rows(stored, p.grad(), row, name);
+      Tensor ours = p.grad().slice_rows(row, row + stored.rows());
+      double error = relative_difference(ours, reshaped(stored, ours, name), factor, tolerance.grad_floor);
+      out.add("gradient", "relative", name, error, judge ? std::optional(tolerance.grad_rel) : std::nullopt);
+      row += stored.rows();
+    }
   }
 }
 
@@ -144,7 +159,21 @@ Batch forward_batch(const GoldenCase& c, const SafetensorsFile& io) {
     std::vector<int32_t> blocks = golden_integers(io.tensor("blocks"), "blocks", where);
     boundaries.assign(blocks.begin(), blocks.end());
   }
-  return golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, where);
+  Batch batch = golden_batch(io.tensor("input_ids"), io.tensor("targets"), boundaries, where);
+  if (c.padding_id >= 0) std::replace(batch.labels.begin(), batch.labels.end(), c.padding_id, kIgnoreLabel);
+  return batch;
+}
+
+// Rows of another length than those of the case.
+void compare_short_rows(ParityCollector& out, Tape& tape, Model& model, const SafetensorsFile& io,
+                        const std::string& where, std::optional<double> tolerance) {
+  if (!io.contains("short.input_ids")) return;
+  Tensor ids = io.tensor("short.input_ids");
+  Batch batch = golden_batch(ids, ids, {}, where);
+  Tensor logits = model.all_logits(tape, batch);
+  Tensor stored = reshaped(io.tensor("short.logits"), logits, "short.logits");
+  out.add("logits", "absolute", "short.logits", worst_difference(logits, stored), tolerance);
+  tape.reset();
 }
 
 // What the encoder gives for the tokens that it reads; the files have rows of one length, with padding behind them.
@@ -162,7 +191,8 @@ double worst_encoder_difference(const Tensor& ours, const Tensor& stored, const 
 }
 
 void compare_activation(ParityCollector& out, const GoldenCase& c, const Batch& batch, const SafetensorsFile& io,
-                        const std::string& name, const Tensor& value) {
+                        const std::string& ours, const Tensor& value) {
+  std::string name = golden_activation_name(ours, c.config);
   if (!io.contains(name)) return;
   Tensor stored = io.tensor(name);
   if (name.find("lse") != std::string::npos) {
@@ -190,6 +220,7 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
   out.add("logits", "absolute", "logits", worst_difference(logits, reshaped(io.tensor("logits"), logits, "logits")),
           judged(c.tolerance.logits_abs));
   tape.reset();
+  compare_short_rows(out, tape, *model, io, c.folder.string(), judged(c.tolerance.logits_abs));
 
   model->observe(
       [&](const std::string& name, const Tensor& value) { compare_activation(out, c, batch, io, name, value); });
@@ -204,6 +235,7 @@ ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& p
   Tensor each = reshaped(io.tensor("loss_per_token"), token_loss.tensor(), "loss_per_token");
   out.add("loss_per_token", "absolute", "loss_per_token", worst_difference(token_loss.tensor(), each), std::nullopt);
   compare_gradients(out, *model, io, 1.0 / tokens, c.tolerance, judge);
+  if (std::filesystem::exists(c.folder / "gen.safetensors")) check_steps(ctx, out, c, precision, judge);
   return out.report();
 }
 

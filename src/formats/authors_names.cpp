@@ -34,7 +34,9 @@ std::string with_ending(std::string_view name, const Ending& ending) {
 
 }  // namespace
 
-std::string authors_parameter_name(std::string_view ours, AuthorsModel model) {
+namespace {
+
+std::string double_decoder_name(std::string_view ours, AuthorsModel model) {
   for (const Ending& ending : kCommon) {
     if (ours.ends_with(ending.ours)) return with_ending(ours, ending);
   }
@@ -49,6 +51,93 @@ std::string authors_parameter_name(std::string_view ours, AuthorsModel model) {
   }
   Ending out_projection{".attention.out.weight", ".self_attn.out_proj.weight"};
   if (ours.ends_with(out_projection.ours)) return with_ending(ours, out_projection);
+  return std::string(ours);
+}
+
+// What stands behind "encoder_layers.N" and "decoder_layers.N", and the authors' parameters.
+struct LayerParts {
+  std::string_view ours;
+  std::array<std::string_view, 4> theirs;
+};
+constexpr std::array<LayerParts, 11> kYocoLayer{{
+    {".norm1.weight", {".mixer_layer_norm"}},
+    {".norm2.weight", {".final_layer_norm"}},
+    {".attention.qkv.weight", {".mixer.q_proj", ".mixer.k_proj", ".mixer.v_proj"}},
+    {".attention.out.weight", {".mixer.out_proj"}},
+    {".retention.qkvg.weight", {".mixer.q_proj", ".mixer.k_proj", ".mixer.v_proj", ".mixer.g_proj"}},
+    {".retention.decay.weight", {".mixer.gt_proj"}},
+    {".retention.out.weight", {".mixer.out_proj"}},
+    {".cross_attention.q.weight", {".mixer.q_proj"}},
+    {".cross_attention.out.weight", {".mixer.out_proj"}},
+    {".mlp.up.weight", {".ffn.fc1", ".ffn.gate"}},
+    {".mlp.down.weight", {".ffn.fc2"}},
+}};
+
+struct Whole {
+  std::string_view ours;
+  std::array<std::string_view, 2> theirs;
+};
+constexpr std::array<Whole, 5> kYocoModel{{
+    {"embedding.weight", {"embed_tokens"}},
+    {"kv_norm.weight", {"cross_decoder.kv_layer_norm"}},
+    {"shared_kv.weight", {"cross_decoder.k_proj", "cross_decoder.v_proj"}},
+    {"output_norm.weight", {"layer_norm"}},
+    {"output.weight", {"output_projection"}},
+}};
+
+// "encoder_layers.3.rest" -> "self_decoder.layers.3"
+std::string yoco_layer(std::string_view ours, std::string_view rest) {
+  bool lower = ours.starts_with("encoder_layers.");
+  std::string_view number = ours.substr(15, ours.size() - 15 - rest.size());  // both beginnings have 15 letters
+  return std::string(lower ? "self_decoder.layers." : "cross_decoder.layers.").append(number);
+}
+
+template <class Parts>
+std::vector<std::string> with_parts(const std::string& prefix, const Parts& theirs) {
+  std::vector<std::string> names;
+  for (std::string_view part : theirs) {
+    if (!part.empty()) names.push_back(prefix + std::string(part) + ".weight");
+  }
+  return names;
+}
+
+std::vector<std::string> yoco_names(std::string_view ours) {
+  for (const Whole& whole : kYocoModel) {
+    if (ours == whole.ours) return with_parts("", whole.theirs);
+  }
+  for (const LayerParts& layer : kYocoLayer) {
+    if (ours.ends_with(layer.ours)) return with_parts(yoco_layer(ours, layer.ours), layer.theirs);
+  }
+  return {std::string(ours)};
+}
+
+struct Activation {
+  std::string_view ours;
+  std::string_view theirs;
+};
+constexpr std::array<Activation, 4> kYocoActivations{{
+    {"hidden.embed", "embeddings"},
+    {"shared.k", "cross_decoder.key_rot"},
+    {"shared.v", "cross_decoder.value"},
+    {"hidden.out_norm", "final_norm"},
+}};
+
+}  // namespace
+
+std::vector<std::string> authors_parameter_names(std::string_view ours, AuthorsModel model) {
+  if (model == AuthorsModel::yoco) return yoco_names(ours);
+  return {double_decoder_name(ours, model)};
+}
+
+std::string authors_activation_name(std::string_view ours, AuthorsModel model) {
+  if (model != AuthorsModel::yoco) return std::string(ours);
+  for (const Activation& activation : kYocoActivations) {
+    if (ours == activation.ours) return std::string(activation.theirs);
+  }
+  for (auto [beginning, theirs] :
+       {Activation{"hidden.enc.", "self_decoder.layers."}, {"hidden.dec.", "cross_decoder.layers."}}) {
+    if (ours.starts_with(beginning)) return std::string(theirs).append(ours.substr(beginning.size()));
+  }
   return std::string(ours);
 }
 

@@ -1,9 +1,12 @@
-// Parameter names of the double decoder's authors (github ashlab11/block-based-double-decoder, state_dict of
-// Double_Decoder, StandardEncDec and DecoderOnlyModel) for ours. Layouts agree; only names differ.
+// Names in other projects' checkpoints for our parameters and activations: those of the double decoder's authors
+// (github ashlab11/block-based-double-decoder, state_dict of Double_Decoder, StandardEncDec and DecoderOnlyModel), and
+// of YOCO's (github microsoft/unilm, folder YOCO). Layouts agree; names differ, and some of our matrices are several of
+// theirs, one below the other.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tandem {
 
@@ -11,8 +14,13 @@ enum class AuthorsModel {
   double_decoder,              // also their DecoderOnlyModel, whose names are among these
   double_decoder_separate_kv,  // projects the encoder's output by weights of its own (their shared_kv = false)
   encoder_decoder,
+  yoco,
 };
 
-std::string authors_parameter_name(std::string_view ours, AuthorsModel model);
+// The parameters whose rows, in this order, are those of ours.
+std::vector<std::string> authors_parameter_names(std::string_view ours, AuthorsModel model);
+
+// What the authors' records call an activation that a model shows its observer.
+std::string authors_activation_name(std::string_view ours, AuthorsModel model);
 
 }  // namespace tandem

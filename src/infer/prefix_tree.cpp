@@ -33,6 +33,24 @@ PrefixTree::Match PrefixTree::find(std::span<const int32_t> ids) {
     use(*with_state);
     return {std::move(state), static_cast<int64_t>(at.tokens)};
   }
+  return find_whole(at);
+}
+
+// Where the middle of what was read is no state of its own: the longest sequence with a state that the ids go on from.
+PrefixTree::Match PrefixTree::find_whole(const Walk& at) {
+  size_t tokens = at.tokens;
+  Node* node = at.node;
+  if (at.inside < node->ids.size()) {
+    tokens -= at.inside;
+    node = node->parent;
+  }
+  for (; node->parent; tokens -= node->ids.size(), node = node->parent) {
+    if (!node->state) continue;
+    std::unique_ptr<State> state = node->state->fork();
+    if (!state->keep_read(static_cast<int64_t>(tokens))) continue;
+    use(*node);
+    return {std::move(state), static_cast<int64_t>(tokens)};
+  }
   return {};
 }
 

@@ -54,6 +54,7 @@ class PrefixTree {
     size_t tokens;
   };
   Walk walk(std::span<const int32_t> ids) const;
+  Match find_whole(const Walk& at);
   void split(Node& node, size_t at);  // a node of its own for the first `at` ids
   void use(Node& node);
   static std::vector<int32_t> ids_of(const Node& node);  // from the root

@@ -39,8 +39,10 @@ void scatter_rows(Context& ctx, const Tensor& to, std::span<const int32_t> slots
   check("scatter_rows", to, from, slots, from.rows(), to.rows());
   auto bytes = static_cast<size_t>(from.row_size() * dtype_bytes(from.dtype));
   ProfileScope scope(ctx.profiler(), "copy rows", 0, 2.0 * static_cast<double>(from.bytes()));
-  in_chunks(ctx, from.rows(),
-            [&](int64_t i) { std::memcpy(row_of(to, slots[static_cast<size_t>(i)]), row_of(from, i), bytes); });
+  in_chunks(ctx, from.rows(), [&](int64_t i) {
+    int32_t slot = slots[static_cast<size_t>(i)];
+    if (slot >= 0) std::memcpy(row_of(to, slot), row_of(from, i), bytes);
+  });
 }
 
 void gather_rows(Context& ctx, const Tensor& to, const Tensor& from, std::span<const int32_t> rows) {
@@ -53,6 +55,24 @@ void gather_rows(Context& ctx, const Tensor& to, const Tensor& from, std::span<c
       std::memcpy(row_of(to, i), row_of(from, row), bytes);
     } else {
       std::memset(row_of(to, i), 0, bytes);
+    }
+  });
+}
+
+void gather_rows(Context& ctx, const Tensor& to, const Tensor& from, const Tensor& fresh,
+                 std::span<const int32_t> rows) {
+  check("gather_rows", to, from, rows, to.rows(), from.rows());
+  bool fits = fresh.dtype == to.dtype && fresh.row_size() == to.row_size() &&
+              std::all_of(rows.begin(), rows.end(), [&](int32_t row) { return row > fresh_row(fresh.rows()); });
+  if (!fits) throw LogicError({.what = "gather_rows: new rows do not fit", .got = fresh.shape.text()});
+  auto bytes = static_cast<size_t>(to.row_size() * dtype_bytes(to.dtype));
+  ProfileScope scope(ctx.profiler(), "copy rows", 0, 2.0 * static_cast<double>(to.bytes()));
+  in_chunks(ctx, to.rows(), [&](int64_t i) {
+    int32_t row = rows[static_cast<size_t>(i)];
+    if (row == -1) {
+      std::memset(row_of(to, i), 0, bytes);
+    } else {
+      std::memcpy(row_of(to, i), row >= 0 ? row_of(from, row) : row_of(fresh, -2 - int64_t{row}), bytes);
     }
   });
 }

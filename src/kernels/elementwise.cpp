@@ -30,6 +30,15 @@ void accumulate(Context& ctx, const Tensor& y, const Tensor& x) {
   });
 }
 
+void scale(Context& ctx, const Tensor& y, const Tensor& x, double factor) {
+  ProfileScope scope(ctx.profiler(), "scale", static_cast<double>(y.elements()), bytes_of(y, x));
+  if (is_reference(y.dtype)) return ref::scale(y, x, factor);
+  auto kernel = ctx.cpu().elementwise.scale;
+  for_runs(ctx, y, y.contiguous() && x.contiguous(), kChunkElements, [&](int64_t t, int64_t i, int64_t n) {
+    kernel(y.row<float>(t) + i, x.row<float>(t) + i, static_cast<float>(factor), n);
+  });
+}
+
 void convert(Context& ctx, const Tensor& y, const Tensor& x) {
   ProfileScope scope(ctx.profiler(), "convert", 0, bytes_of(y, x));
   if (is_reference(y.dtype) || is_reference(x.dtype)) return ref::convert(y, x);

@@ -1,5 +1,6 @@
 #include "kernels/rope.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/chunks.h"
@@ -9,10 +10,11 @@
 
 namespace tandem::kernels {
 
-void rope_table(const Tensor& cos, const Tensor& sin, double base) {
+void rope_table(const Tensor& cos, const Tensor& sin, double base, RopeFrequencies frequencies) {
   int64_t half = cos.row_size();
+  int64_t steps = frequencies == RopeFrequencies::half_open ? half : std::max<int64_t>(1, half - 1);
   for (int64_t i = 0; i < half; ++i) {
-    float exponent = static_cast<float>(2 * i) / static_cast<float>(2 * half);
+    float exponent = static_cast<float>(i) / static_cast<float>(steps);
     float frequency = 1.0f / static_cast<float>(std::pow(base, static_cast<double>(exponent)));
     for (int64_t position = 0; position < cos.rows(); ++position) {
       float angle = static_cast<float>(position) * frequency;

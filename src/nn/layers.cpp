@@ -3,19 +3,22 @@
 #include "kernels/copy_rows.h"
 #include "ops/linear.h"
 #include "ops/rmsnorm.h"
+#include "ops/swiglu.h"
 
 namespace tandem::nn {
 
 Mlp::Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape, const std::string& norm)
     : shape_(shape),
       norm_(store.add(prefix + "." + norm + ".weight", {shape.dim}, MupGroup::vector, Initial::ones)),
-      up_(store.add(prefix + ".mlp.up.weight", {shape.mlp_dim, shape.dim}, MupGroup::matrix, Initial::xavier_uniform)),
+      up_(store.add(prefix + ".mlp.up.weight", {shape.swiglu ? 2 * shape.mlp_dim : shape.mlp_dim, shape.dim},
+                    MupGroup::matrix, Initial::xavier_uniform)),
       down_(store.add(prefix + ".mlp.down.weight", {shape.dim, shape.mlp_dim}, MupGroup::matrix,
                       Initial::xavier_uniform)) {}
 
 Var Mlp::forward(Tape& tape, Var x) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
-  Var hidden = ops::gelu(tape, ops::linear(tape, normed, up_.weight()), shape_.gelu);
+  Var up = ops::linear(tape, normed, up_.weight());
+  Var hidden = shape_.swiglu ? ops::swiglu(tape, up) : ops::gelu(tape, up, shape_.gelu);
   return ops::linear_residual(tape, x, hidden, down_.weight());
 }
 
@@ -42,29 +45,38 @@ Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColum
   return ops::linear_residual(tape, x, attended.o, out_.weight());
 }
 
-void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype) {
+void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype,
+                   kernels::RopeFrequencies frequencies) {
   cos_ = Storage(dtype, {positions, head_dim / 2});
   sin_ = Storage(dtype, {positions, head_dim / 2});
-  kernels::rope_table(cos_.tensor(), sin_.tensor(), base);
+  kernels::rope_table(cos_.tensor(), sin_.tensor(), base, frequencies);
   table_ = {cos_.tensor(), sin_.tensor(), pairs};
 }
 
-ops::KeyValueHeads extend_cache(Tape& tape, const CacheColumns& cache, const ops::KeyValueHeads& fresh) {
+Tensor extend_column(Tape& tape, const Tensor& column, const CachePass& pass, const Tensor& fresh) {
   Context& ctx = tape.context();
-  Tensor k = fresh.k.value(), v = fresh.v.value();
-  if (cache.k.defined()) {
-    kernels::scatter_rows(ctx, cache.k, cache.pass->slots, k);
-    kernels::scatter_rows(ctx, cache.v, cache.pass->slots, v);
-    k = cache.k;
-    v = cache.v;
+  auto near = [&] {
+    Shape shape{static_cast<int64_t>(pass.gather.size()), fresh.shape[1], fresh.shape[2]};
+    return tape.arena().tensor(fresh.dtype, shape);
+  };
+  if (pass.mixed) {
+    Tensor rows = near();
+    kernels::gather_rows(ctx, rows, column, fresh, pass.gather);
+    kernels::scatter_rows(ctx, column, pass.slots, fresh);
+    return rows;
   }
-  std::span<const int32_t> gather = cache.pass->gather;
-  if (gather.empty()) return cache.k.defined() ? cached_heads(tape, k, v) : fresh;
-  Shape shape{static_cast<int64_t>(gather.size()), k.shape[1], k.shape[2]};
-  Tensor near_k = tape.arena().tensor(k.dtype, shape), near_v = tape.arena().tensor(v.dtype, shape);
-  kernels::gather_rows(ctx, near_k, k, gather);
-  kernels::gather_rows(ctx, near_v, v, gather);
-  return cached_heads(tape, near_k, near_v);
+  if (column.defined()) kernels::scatter_rows(ctx, column, pass.slots, fresh);
+  const Tensor& from = column.defined() ? column : fresh;
+  if (pass.gather.empty()) return from;
+  Tensor rows = near();
+  kernels::gather_rows(ctx, rows, from, pass.gather);
+  return rows;
+}
+
+ops::KeyValueHeads extend_cache(Tape& tape, const CacheColumns& cache, const ops::KeyValueHeads& fresh) {
+  if (!cache.k.defined() && cache.pass->gather.empty()) return fresh;
+  return cached_heads(tape, extend_column(tape, cache.k, *cache.pass, fresh.k.value()),
+                      extend_column(tape, cache.v, *cache.pass, fresh.v.value()));
 }
 
 ops::KeyValueHeads cached_heads(Tape& tape, const Tensor& k, const Tensor& v) {

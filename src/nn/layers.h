@@ -20,6 +20,7 @@ struct LayerShape {
   double norm_eps = 0;
   double attention_scale = 0;
   ops::GeluKind gelu = ops::GeluKind::tanh;
+  bool swiglu = false;  // the MLP's hidden values are those of SwiGLU instead
 
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }
@@ -34,8 +35,10 @@ struct Pass {
 
 // Where a layer's keys and values are kept: columns of a cache's pages, and what the pass does with them.
 struct CachePass {
-  std::span<const int32_t> slots;   // [T] rows of the columns for the new tokens
+  std::span<const int32_t> slots;   // [T] rows of the columns for the new tokens; negative: the token is not kept
   std::span<const int32_t> gather;  // rows that are copied side by side for attention; empty: it reads in place
+  bool mixed = false;  // rows to gather are those of the columns and of new tokens (kernels::fresh_row), taken before
+                       // the new tokens go to their places
 };
 struct CacheColumns {
   Tensor k;  // [rows, Hkv, D]; undefined: nothing is kept, and rows to gather are those of the new tokens
@@ -50,7 +53,10 @@ ops::KeyValueHeads extend_cache(Tape& tape, const CacheColumns& cache, const ops
 // Keys and values of a cache, in place, as a source of an attention that needs no gradient.
 ops::KeyValueHeads cached_heads(Tape& tape, const Tensor& k, const Tensor& v);
 
-// Two-layer perceptron with GELU, on the residual stream: x + down(gelu(up(norm(x)))).
+// One column of a cache: the new tokens' rows go to their places; returns what the pass reads, as extend_cache() does.
+Tensor extend_column(Tape& tape, const Tensor& column, const CachePass& pass, const Tensor& fresh);
+
+// Two-layer perceptron on the residual stream: x + down(f(up(norm(x)))) with f GELU or SwiGLU.
 class Mlp {
  public:
   // `norm`: name of the norm before it, by its place in the layer.
@@ -60,7 +66,7 @@ class Mlp {
  private:
   LayerShape shape_;
   Parameter& norm_;  // [dim]
-  Parameter& up_;    // [mlp_dim, dim]
+  Parameter& up_;    // [mlp_dim, dim]; SwiGLU: [2 * mlp_dim, dim], rows of what is gated by itself, then the others
   Parameter& down_;  // [dim, mlp_dim]
 };
 
@@ -98,7 +104,8 @@ class SelfAttentionLayer {
 // Cosines and sines for `positions` positions, kept for the life of a model.
 class Rotary {
  public:
-  void build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype);
+  void build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype,
+             kernels::RopeFrequencies frequencies = kernels::RopeFrequencies::half_open);
   const ops::RopeTable& table() const { return table_; }
 
  private:

@@ -46,6 +46,11 @@ Tape::GradientSlot Tape::gradient_slot(Var v) {
   return {v->grad, false};
 }
 
+Tensor Tape::column_gradient(Var v) {
+  if (!v->grad.defined()) v->grad = pool_.take(v->grad_dtype, v->value.shape);
+  return v->grad;
+}
+
 void Tape::move_gradient(Var to, Var from) {
   if (!to->needs_grad) return drop_gradient(from);
   if (!to->grad.defined() && to->grad_dtype == from->grad_dtype) {

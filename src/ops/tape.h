@@ -102,6 +102,9 @@ class Tape {
     bool accumulate;
   };
   GradientSlot gradient_slot(Var v);
+  // The same for a consumer that overwrites some columns of v's gradient and leaves the others alone. Every column must
+  // have exactly one consumer.
+  Tensor column_gradient(Var v);
   // Hands the buffer of a finished gradient to another value of the same shape and type, or adds it there. `from` has
   // no gradient afterwards. Where `to` needs none it is dropped.
   void move_gradient(Var to, Var from);

@@ -21,6 +21,7 @@ ModelConfig at_width(const ModelConfig& config, int64_t width) {
   scaled.dim = width;
   scaled.n_heads = width / head;
   if (config.n_kv_heads > 0) scaled.n_kv_heads = scaled.n_heads / per_key_head;
+  if (config.n_self_heads > 0) scaled.n_self_heads = config.n_self_heads * width / config.dim;
   if (config.mlp_dim > 0) scaled.mlp_dim = config.mlp_dim * width / config.dim;
   return scaled;
 }

@@ -124,6 +124,10 @@ TEST(Config, FieldsRoundTrip) {
   c.output_norm_eps = 1.25e-6;
   c.memory_kv = MemoryKv::per_layer;
   c.logit_biases = true;
+  c.self_decoder = SelfDecoder::sliding_window;
+  c.n_self_heads = 2;
+  c.window = 33;
+  c.decay_divisor = 8;
   c.boundaries = {BoundaryKind::fixed, 12};
   c.max_blocks = 5;
   c.prompt_lengths = {"7", "9:4"};

@@ -119,14 +119,14 @@ TEST(StateBytes, AreThoseOfTheCosts) {
       std::vector<int32_t> ids{1, 2, 3, 4, 5, 6, 7};
       std::vector<float> logits(29);
       model->prefill(tape, *state, ids);
-      double per_token = model->costs().cache_bytes_per_token;
-      EXPECT_EQ(static_cast<double>(state->bytes()), 7 * per_token) << named.name;
+      double per_token = model->costs().cache_bytes_per_token, constant = model->costs().cache_bytes_constant;
+      EXPECT_EQ(static_cast<double>(state->bytes()), constant + 7 * per_token) << named.name;
       model->decode(tape, *state, 8, logits);
       // Every layer keeps keys and values of what was written, also where the prompt has one projection for all.
       bool one = named.config.memory_kv == MemoryKv::one_for_all;
       double written = per_token * static_cast<double>(one ? named.config.n_decoder_layers : 1);
       if (named.config.arch == Arch::encoder_decoder) written *= 2;  // BOS comes first
-      EXPECT_EQ(static_cast<double>(state->bytes()), 7 * per_token + written) << named.name;
+      EXPECT_EQ(static_cast<double>(state->bytes()), constant + 7 * per_token + written) << named.name;
     }
   }
 }

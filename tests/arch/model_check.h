@@ -76,8 +76,37 @@ inline std::vector<NamedConfig> small_configs() {
     c.decoder_positions = DecoderPositions::after_prompt;
     c.mup_base_dim = 16;
   });
+  add("yoco_window", Arch::yoco, [](ModelConfig& c) {
+    c.self_decoder = SelfDecoder::sliding_window;
+    c.window = 5;
+    c.n_kv_heads = 2;
+  });
+  add("yoco_window_wide_mup", Arch::yoco, [](ModelConfig& c) {
+    c.self_decoder = SelfDecoder::sliding_window;
+    c.window = 7;
+    c.n_self_heads = 2;
+    c.head_dim = 12;
+    c.n_encoder_layers = 1;
+    c.mup_base_dim = 16;
+    c.mup_base_head_dim = 4;
+  });
+  add("yoco_retention", Arch::yoco, [](ModelConfig& c) {
+    c.n_kv_heads = 2;
+    c.decay_divisor = 4;
+  });
+  add("yoco_retention_narrow_heads", Arch::yoco, [](ModelConfig& c) {
+    c.n_self_heads = 16;
+    c.n_kv_heads = 1;
+    c.n_decoder_layers = 1;
+    c.decay_divisor = 1;
+  });
   add("double_decoder_gated", Arch::double_decoder, [](ModelConfig& c) { c.logit_biases = true; });
   return out;
+}
+
+// Whether training passes over rows of one kind: what is read in generation is written there like all else.
+inline bool has_one_side(const ModelConfig& config) {
+  return config.arch == Arch::decoder || config.arch == Arch::yoco;
 }
 
 // A model with random weights; gates and norms move off their neutral start, so that nothing hides behind it.

@@ -93,6 +93,7 @@ TEST_P(AnyModel, PrepareDrawsWhatTheArchitectureNeeds) {
   EXPECT_EQ(batch.ids, ids);
   switch (model->config().arch) {
     case Arch::decoder:
+    case Arch::yoco:
       EXPECT_TRUE(batch.boundaries.empty());
       EXPECT_FALSE(batch.two_sided);
       break;

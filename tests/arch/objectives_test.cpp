@@ -77,8 +77,8 @@ TEST_P(Conversation, ResponsesAreWrittenAsInGeneration) {
   Tape tape(ctx, Precision::reference(), Tape::Mode::no_grad);
   for (const TokenRange& text : rows.texts()) {
     if (rows.is_padding(text)) continue;
-    // A decoder-only model computes the prompt as well.
-    if (is(Arch::decoder)) {
+    // A model of one side computes the prompt as well.
+    if (has_one_side(GetParam().config)) {
       const TokenRange& block = batch.writer.blocks[at].tokens;
       std::vector<float> next(29);
       auto state = model->new_state(24);
@@ -120,7 +120,7 @@ TEST_P(Conversation, OnlyWhatIsNeededIsComputed) {
   int64_t labels = std::ranges::count_if(batch.writer.labels, [](int32_t label) { return label != kIgnoreLabel; });
   // EOS is predicted, the role token is not, except behind the encoder-decoder's BOS.
   int64_t predicted = 2 + 3 + 1 + 6 + 1, responses = 5;
-  if (is(Arch::decoder)) {
+  if (has_one_side(GetParam().config)) {
     EXPECT_EQ(labels, predicted);
     EXPECT_TRUE(batch.reader.ids.empty());
     EXPECT_EQ(batch.writer.ids.size(), 13u + 3 + 17 + 2);

@@ -16,7 +16,7 @@ class StateForms : public SequenceTest {
  protected:
   StateForms() { caches_ = model_->new_caches({.keep_outputs = true}); }
 
-  bool has_encoder() const { return config_.arch != Arch::decoder; }
+  bool has_encoder() const { return !has_one_side(config_); }
   std::unique_ptr<State> resting(std::span<const int32_t> tokens) {
     auto state = model_->new_state(*caches_);
     read(*state, tokens);
@@ -33,9 +33,9 @@ TEST_P(StateForms, FiguresAreThoseOfTheCostsAndOfThePages) {
   read(*state, tokens);
   Costs costs = model_->costs();
   StateBytes bytes = state->token_bytes(), pages = state->page_bytes();
-  EXPECT_EQ(static_cast<double>(bytes.live), 15 * costs.cache_bytes_per_token);
-  EXPECT_EQ(static_cast<double>(bytes.with_encoder), 15 * costs.cache_bytes_with_encoder);
-  EXPECT_EQ(static_cast<double>(bytes.at_rest), 15 * costs.cache_bytes_at_rest);
+  EXPECT_EQ(static_cast<double>(bytes.live), costs.cache_bytes_constant + 15 * costs.cache_bytes_per_token);
+  EXPECT_EQ(static_cast<double>(bytes.with_encoder), costs.cache_bytes_constant + 15 * costs.cache_bytes_with_encoder);
+  EXPECT_EQ(static_cast<double>(bytes.at_rest), costs.cache_bytes_constant + 15 * costs.cache_bytes_at_rest);
   int64_t vectors = has_encoder() ? pages.at_rest : 0;  // which are there beside what is live
   EXPECT_EQ(caches_->bytes_in_use(), pages.with_encoder + vectors);
   state->rest();

@@ -87,7 +87,7 @@ TEST_P(Answers, SkipsWhatDoesNotFitOrHasNoAnswer) {
   EXPECT_THROW(score({system}, 4), InputError);  // the tokenizer has no token for it
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, Answers, testing::Values(Arch::decoder, Arch::double_decoder),
+INSTANTIATE_TEST_SUITE_P(Architectures, Answers, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
                          [](const auto& tested) { return std::string(arch_name(tested.param)); });
 
 }  // namespace

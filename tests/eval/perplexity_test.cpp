@@ -83,7 +83,7 @@ TEST(EvaluatePrefixLm, AllArchitecturesAreScoredOnTheSameTokens) {
   for (double share : {0.25, 0.5, 0.9}) {
     std::vector<EvalResult> results;
     int64_t expected = 0;
-    for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder}) {
+    for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder, Arch::yoco}) {
       ModelConfig config = small_config(arch);
       HeldOut rows = random_heldout(config, 150);
       auto first = static_cast<int64_t>(std::lround(share * static_cast<double>(rows.length())));

@@ -110,7 +110,7 @@ TEST_P(Recall, TiesAreWrongAndLongPromptsAreCounted) {
   EXPECT_EQ(evaluate_recall(*model_, tape_, tokenizer_, bos_, {longer}).accuracy(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, Recall, testing::Values(Arch::decoder, Arch::double_decoder),
+INSTANTIATE_TEST_SUITE_P(Archs, Recall, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 }  // namespace

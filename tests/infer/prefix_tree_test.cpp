@@ -85,6 +85,12 @@ TEST_F(Tree, StatesThatCannotBeCutServeOnlyWhole) {
   EXPECT_EQ(found({1, 2, 3}), 0);
   EXPECT_EQ(found({1, 2, 3, 4}), 4);
   EXPECT_EQ(found({1, 2, 3, 4, 5}), 4);
+  insert({1, 2, 3, 4, 5, 6, 7}, /*cuts=*/false);
+  insert({1, 2, 3, 4, 5, 6, 8}, /*cuts=*/false);
+  EXPECT_EQ(found({1, 2, 3, 4, 5, 6, 9}), 4) << "the first goes on to it, the others went elsewhere";
+  EXPECT_EQ(found({1, 2, 3, 4, 5}), 4);
+  EXPECT_EQ(found({1, 2, 3}), 0);
+  EXPECT_EQ(found({1, 2, 3, 4, 5, 6, 8, 8}), 7);
 }
 
 TEST_F(Tree, EvictsWhatWasNotUsedForTheLongestTime) {

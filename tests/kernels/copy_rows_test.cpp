@@ -42,6 +42,22 @@ TEST(CopyRows, ReadsColumnsOfAWiderMatrix) {
   for (int64_t r = 0; r < 4; ++r) EXPECT_EQ(to.tensor().row<float>(3 - r)[1], static_cast<float>(10 * r + 6));
 }
 
+TEST(CopyRows, RowsThatAreNotKeptAndRowsOfTwoTensors) {
+  Context ctx(2);
+  Storage kept(DType::f32, {4, 3}), fresh(DType::f32, {3, 3}), to(DType::f32, {6, 3});
+  std::iota(kept.tensor().as<float>(), kept.tensor().as<float>() + 12, 0.0f);
+  std::iota(fresh.tensor().as<float>(), fresh.tensor().as<float>() + 9, 100.0f);
+  std::vector<int32_t> rows{3, kernels::fresh_row(0), -1, kernels::fresh_row(2), 0, kernels::fresh_row(1)};
+  kernels::gather_rows(ctx, to.tensor(), kept.tensor(), fresh.tensor(), rows);
+  std::vector<float> expected{10, 101, 0, 107, 1, 104};
+  for (int64_t r = 0; r < 6; ++r) EXPECT_EQ(to.tensor().row<float>(r)[1], expected[static_cast<size_t>(r)]);
+  std::vector<int32_t> slots{2, -1, 0}, beyond{0, kernels::fresh_row(3), 0, 0, 0, 0};
+  kernels::scatter_rows(ctx, kept.tensor(), slots, fresh.tensor());
+  expected = {107, 4, 101, 10};
+  for (int64_t r = 0; r < 4; ++r) EXPECT_EQ(kept.tensor().row<float>(r)[1], expected[static_cast<size_t>(r)]);
+  EXPECT_THROW(kernels::gather_rows(ctx, to.tensor(), kept.tensor(), fresh.tensor(), beyond), LogicError);
+}
+
 TEST(CopyRows, OperandsThatDoNotFitAreRefused) {
   Context ctx(1);
   Storage a(DType::f32, {4, 3}), b(DType::f32, {2, 3}), wide(DType::f32, {2, 4}), half(DType::bf16, {2, 3});

@@ -32,6 +32,22 @@ TEST(Elementwise, AddIsOneRounding) {
   }
 }
 
+TEST(Elementwise, ScaleIsOneRounding) {
+  for (int64_t n : kAwkwardSizes) {
+    for (int64_t gap : {0, 3}) {
+      Guarded x(DType::f32, {5, n}, n + gap), y(DType::f32, {5, n}, n + gap);
+      x.fill_normal(1);
+      InDouble want(x);
+      kernels::scale(context(), want, want, 0.75);
+      kernels::scale(context(), y, x, 0.75);
+      auto bound = [&](int64_t r, int64_t i) { return kUnit * std::abs(load_element(want, r, i)); };
+      expect_close(y, want, "y", bound);
+      kernels::scale(context(), x, x, 0.75);  // in place
+      EXPECT_TRUE(same_bits(x, y) && x.intact() && y.intact());
+    }
+  }
+}
+
 TEST(Elementwise, AccumulateTakesBothTypes) {
   for (DType dtype : {DType::f32, DType::bf16}) {
     for (int64_t n : kAwkwardSizes) {

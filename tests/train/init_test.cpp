@@ -177,7 +177,7 @@ TEST_P(Init, NewTokensGetFreshRowsAndTheRestStays) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, Init, testing::Values(Arch::decoder, Arch::double_decoder),
+INSTANTIATE_TEST_SUITE_P(Archs, Init, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 // Fresh rows are spread as the embedding's: uniform within +-sqrt(2) sqrt(6 / (V + d)), whatever the model learnt.

@@ -9,6 +9,8 @@
 #include "kernels/cpu/adamw.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/gated_norm.h"
+#include "kernels/cpu/gated_retention.h"
 #include "kernels/cpu/gelu.h"
 #include "kernels/cpu/layernorm.h"
 #include "kernels/cpu/lse_gate.h"
@@ -17,6 +19,7 @@
 #include "kernels/cpu/rmsnorm.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/span_attention.h"
+#include "kernels/cpu/swiglu.h"
 
 namespace tandem {
 enum class Isa;
@@ -28,6 +31,8 @@ struct Kernels {
   const AdamWKernels& adamw;
   const CrossEntropyKernels& cross_entropy;
   const ElementwiseKernels& elementwise;
+  const GatedNormKernels& gated_norm;
+  const GatedRetentionKernels& gated_retention;
   const GeluKernels& gelu;
   const LayerNormKernels& layernorm;
   const LseGateKernels& lse_gate;
@@ -36,6 +41,7 @@ struct Kernels {
   const RmsNormKernels& rmsnorm;
   const RopeKernels& rope;
   const SpanAttentionKernels& span_attention;
+  const SwigluKernels& swiglu;
 };
 
 namespace avx2 {

@@ -5,6 +5,8 @@ namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 extern const AdamWKernels kAdamW;
 extern const CrossEntropyKernels kCrossEntropy;
 extern const ElementwiseKernels kElementwise;
+extern const GatedNormKernels kGatedNorm;
+extern const GatedRetentionKernels kGatedRetention;
 extern const GeluKernels kGelu;
 extern const LayerNormKernels kLayerNorm;
 extern const LseGateKernels kLseGate;
@@ -13,12 +15,15 @@ extern const PeakKernels kPeak;
 extern const RmsNormKernels kRmsNorm;
 extern const RopeKernels kRope;
 extern const SpanAttentionKernels kSpanAttention;
+extern const SwigluKernels kSwiglu;
 
 // References to constants: the table is built by the linker, before any code runs.
 const Kernels kKernels = {
     .adamw = kAdamW,
     .cross_entropy = kCrossEntropy,
     .elementwise = kElementwise,
+    .gated_norm = kGatedNorm,
+    .gated_retention = kGatedRetention,
     .gelu = kGelu,
     .layernorm = kLayerNorm,
     .lse_gate = kLseGate,
@@ -27,6 +32,7 @@ const Kernels kKernels = {
     .rmsnorm = kRmsNorm,
     .rope = kRope,
     .span_attention = kSpanAttention,
+    .swiglu = kSwiglu,
 };
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -8,6 +8,12 @@ void add(const Tensor& y, const Tensor& a, const Tensor& b) {
   }
 }
 
+void scale(const Tensor& y, const Tensor& x, double factor) {
+  for (int64_t t = 0; t < y.rows(); ++t) {
+    for (int64_t i = 0; i < y.row_size(); ++i) store_element(y, t, i, factor * load_element(x, t, i));
+  }
+}
+
 void accumulate(const Tensor& y, const Tensor& x) { add(y, y, x); }
 
 void convert(const Tensor& y, const Tensor& x) {

@@ -6,6 +6,7 @@
 namespace tandem::kernels::ref {
 
 void add(const Tensor& y, const Tensor& a, const Tensor& b);
+void scale(const Tensor& y, const Tensor& x, double factor);
 void accumulate(const Tensor& y, const Tensor& x);
 void convert(const Tensor& y, const Tensor& x);
 
