@@ -25,6 +25,7 @@ std::string_view arch_name(Arch arch) {
     case Arch::double_decoder: return "double_decoder";
     case Arch::encoder_decoder: return "encoder_decoder";
     case Arch::yoco: return "yoco";
+    case Arch::block_transformer: return "block_transformer";
   }
   return "?";
 }
@@ -74,22 +75,19 @@ void ModelConfig::fit_tokenizer(int64_t tokens) {
                                     : fmt::format("at least {} with {} sentinels, or 0", needed, n_sentinels)});
 }
 
-namespace {
-
-double scale_of_heads(int64_t head_size, int64_t base) {
-  auto size = static_cast<double>(head_size);
-  return base > 0 ? std::sqrt(static_cast<double>(base)) / size : 1.0 / std::sqrt(size);
+double ModelConfig::attention_scale(int64_t size_of_head) const {
+  auto size = static_cast<double>(size_of_head);
+  if (mup_base_head_dim > 0) return std::sqrt(static_cast<double>(mup_base_head_dim)) / size;
+  return 1.0 / std::sqrt(size);
 }
-
-}  // namespace
-
-double ModelConfig::attention_scale() const { return scale_of_heads(head_size(), mup_base_head_dim); }
-
-double ModelConfig::self_attention_scale() const { return scale_of_heads(self_head_size(), mup_base_head_dim); }
 
 double ModelConfig::logit_multiplier() const {
   double ratio = matrix_rate_factor();
-  return arch == Arch::yoco ? ratio : std::sqrt(ratio);
+  // T5's, with its tied output matrix.
+  bool t5 = arch == Arch::block_transformer && block.token_decoder == TokenDecoder::cross_attention;
+  if (t5) return std::sqrt(ratio) / std::sqrt(static_cast<double>(block_sizes(*this).token_dim));
+  bool untied = arch == Arch::yoco || arch == Arch::block_transformer;
+  return untied ? ratio : std::sqrt(ratio);
 }
 
 double ModelConfig::embedding_scale() const {
@@ -150,6 +148,10 @@ void ModelConfig::validate(const std::string& where) const {
   require(norm_eps >= 0 && std::isfinite(norm_eps), where, "norm_eps", norm_eps, "0 or more");
   require(output_norm_eps >= 0 && std::isfinite(output_norm_eps), where, "output_norm_eps", output_norm_eps,
           "0 or more");
+  if (arch != Arch::block_transformer) return;
+  check_block_config(*this, [&](const char* field, const std::string& got, const std::string& expected) {
+    require(false, where, field, got, expected);
+  });
 }
 
 void list_fields(FieldList& fields, ModelConfig& config) {
@@ -157,7 +159,8 @@ void list_fields(FieldList& fields, ModelConfig& config) {
                         {{"double_decoder", Arch::double_decoder},
                          {"decoder", Arch::decoder},
                          {"encoder_decoder", Arch::encoder_decoder},
-                         {"yoco", Arch::yoco}},
+                         {"yoco", Arch::yoco},
+                         {"block_transformer", Arch::block_transformer}},
                         "architecture");
   fields.add("vocab_size", config.vocab_size, "number of token ids");
   fields.add("dim", config.dim, "width of the residual stream");
@@ -210,6 +213,7 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add("n_sentinels", config.n_sentinels, "sentinels of an encoder-decoder");
   fields.add("bos_id", config.bos_id, "token that begins a text; -1: the run takes the tokenizer's");
   fields.add("eos_id", config.eos_id, "token that ends a text; -1: the run takes the tokenizer's");
+  fields.group("block", [&](FieldList& group) { list_fields(group, config.block); });
   fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
   fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "arch/block_config.h"
 #include "arch/boundaries.h"
 #include "base/fields.h"
 #include "kernels/rope.h"
@@ -13,7 +14,7 @@
 
 namespace tandem {
 
-enum class Arch { decoder, double_decoder, encoder_decoder, yoco };
+enum class Arch { decoder, double_decoder, encoder_decoder, yoco, block_transformer };
 
 // How the double decoder's layers project the encoder's output to keys and values.
 enum class MemoryKv {
@@ -64,6 +65,7 @@ struct ModelConfig {
   int64_t n_sentinels = 100;    // of an encoder-decoder
   int64_t bos_id = -1;          // what begins and ends a text; -1: not known (the run takes the tokenizer's)
   int64_t eos_id = -1;
+  BlockConfig block;              // of a block_transformer
   int64_t mup_base_dim = 0;       // 0: no muP
   int64_t mup_base_head_dim = 0;  // 0: attention scores are scaled by 1 / sqrt(head_dim)
 
@@ -73,11 +75,13 @@ struct ModelConfig {
   int64_t self_head_size() const { return dim / self_heads(); }
   int64_t mlp_size() const { return mlp_dim ? mlp_dim : 4 * dim; }
   int64_t layers() const { return n_encoder_layers + n_decoder_layers; }
-  double attention_scale() const;       // muP: sqrt(base_head_dim) / head_dim
-  double self_attention_scale() const;  // the same for heads of self_head_size()
-  double logit_multiplier() const;      // muP: sqrt(base_dim / dim); where the output matrix is not tied base_dim / dim
-  double embedding_scale() const;       // of a YOCO model: sqrt(dim); muP: sqrt(base_dim), whatever the width
-  double matrix_rate_factor() const;    // muP: learning rate of matrices, base_dim / dim
+  // muP: sqrt(base_head_dim) / head_dim
+  double attention_scale() const { return attention_scale(head_size()); }
+  double attention_scale(int64_t size_of_head) const;
+  double self_attention_scale() const { return attention_scale(self_head_size()); }
+  double logit_multiplier() const;    // muP: sqrt(base_dim / dim); where the output matrix is not tied base_dim / dim
+  double embedding_scale() const;     // of a YOCO model: sqrt(dim); muP: sqrt(base_dim), whatever the width
+  double matrix_rate_factor() const;  // muP: learning rate of matrices, base_dim / dim
 
   // Sets the sizes and ids that follow from a tokenizer of `tokens` tokens where they are open: vocab_size 0 and
   // sentinel_start -1, for which an encoder-decoder's vocabulary is extended. InputError when vocab_size is too small.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arch/shared.h"
 #include "base/error.h"
 #include "ops/select_rows.h"
 
@@ -23,14 +24,6 @@ constexpr double kSparse = 0.9;
 bool sparse(std::span<const int32_t> labels) {
   auto labelled = std::count_if(labels.begin(), labels.end(), [](int32_t label) { return label != kIgnoreLabel; });
   return static_cast<double>(labelled) < kSparse * static_cast<double>(labels.size());
-}
-
-// Matrix products are compiled for the sizes that they meet. Where these depend on what was drawn they are rounded up,
-// to one of eight to sixteen sizes per doubling, so that most have been met before.
-int64_t rounded_up(int64_t count) {
-  int64_t granule = 1;
-  while (16 * granule <= count) granule *= 2;
-  return (count + granule - 1) / granule * granule;
 }
 
 // Adds tokens that nobody sees and that predict nothing.

@@ -1,4 +1,5 @@
 // The only file that names every architecture.
+#include "arch/block_transformer.h"
 #include "arch/decoder.h"
 #include "arch/double_decoder.h"
 #include "arch/encoder_decoder.h"
@@ -15,6 +16,7 @@ std::unique_ptr<Model> make_model(const ModelConfig& config, const Precision& pr
     case Arch::double_decoder: return std::make_unique<DoubleDecoder>(config, precision, gradients);
     case Arch::encoder_decoder: return std::make_unique<EncoderDecoder>(config, precision, gradients);
     case Arch::yoco: return std::make_unique<Yoco>(config, precision, gradients);
+    case Arch::block_transformer: return std::make_unique<BlockTransformer>(config, precision, gradients);
   }
   return nullptr;
 }

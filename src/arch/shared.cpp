@@ -22,6 +22,12 @@ void consecutive_positions(std::vector<int32_t>& positions, int64_t first, size_
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first));
 }
 
+int64_t rounded_up(int64_t count) {
+  int64_t granule = 1;
+  while (16 * granule <= count) granule *= 2;
+  return (count + granule - 1) / granule * granule;
+}
+
 LayerCosts layer_costs(const ModelConfig& config) {
   nn::LayerShape s = layer_shape(config);
   auto d = static_cast<double>(s.dim), q = static_cast<double>(s.q_dim()), kv = static_cast<double>(s.kv_dim());

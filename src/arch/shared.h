@@ -13,6 +13,10 @@ nn::LayerShape layer_shape(const ModelConfig& config);
 // first, first + 1, ... into `positions`.
 void consecutive_positions(std::vector<int32_t>& positions, int64_t first, size_t count);
 
+// Matrix products are compiled for the sizes that they meet. Where these depend on what was drawn they are rounded up,
+// to one of eight to sixteen sizes per doubling, so that most have been met before.
+int64_t rounded_up(int64_t count);
+
 // Forward costs of one (self-attention, MLP) layer for one token.
 struct LayerCosts {
   double matrices = 0;           // FLOPs of q, k, v, output projection and MLP

@@ -5,37 +5,14 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "eval/golden_blocks.h"
 #include "eval/golden_collators.h"
+#include "eval/golden_fields.h"
 #include "formats/authors_names.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
 namespace {
-
-[[noreturn]] void unsupported(const std::string& where, const std::string& key, const std::string& got,
-                              const std::string& expected) {
-  throw InputError({.what = fmt::format("golden case with a convention that is not supported: '{}'", key),
-                    .where = where,
-                    .got = got,
-                    .expected = expected});
-}
-
-template <class E>
-E choose(const Json& json, const char* key, const std::string& where,
-         std::initializer_list<std::pair<const char*, E>> choices) {
-  std::string got = json_string(json, key, where), known;
-  for (const auto& [name, value] : choices) {
-    if (got == name) return value;
-    known += fmt::format("{}{}", known.empty() ? "" : " | ", name);
-  }
-  unsupported(where, key, got, known);
-}
-
-void require_flag(const Json& json, const char* key, bool expected, const std::string& where) {
-  if (json_bool(json, key, where) != expected) {
-    unsupported(where, key, expected ? "false" : "true", expected ? "true" : "false");
-  }
-}
 
 // A norm's eps; its kind must be the one our architectures have.
 double norm_eps(const Json& json, const char* key, const char* kind, const std::string& where) {
@@ -43,14 +20,6 @@ double norm_eps(const Json& json, const char* key, const char* kind, const std::
   std::string got = json_string(norm, "kind", where);
   if (got != kind) unsupported(where, fmt::format("{}.kind", key), got, kind);
   return json_number(norm, "eps", where);
-}
-
-// What config.json says of a derived number has to be what our formula gives.
-void require_equal(const Json& json, const char* key, double ours, const std::string& where) {
-  double theirs = json_number(json, key, where);
-  if (std::abs(theirs - ours) > 1e-9 * std::max(1.0, std::abs(ours))) {
-    unsupported(where, key, fmt::format("{}", theirs), fmt::format("{}", ours));
-  }
 }
 
 void require_text(const Json& json, const char* key, const std::string& expected, const std::string& where) {
@@ -95,6 +64,7 @@ ModelConfig yoco_config(const Json& json, const std::string& where) {
 }
 
 ModelConfig model_config(const Json& json, const std::string& where) {
+  if (is_golden_block_case(json)) return golden_block_config(json, where);
   ModelConfig c;
   c.arch = choose<Arch>(json, "tandem_arch", where,
                         {{"double_decoder", Arch::double_decoder},
@@ -176,6 +146,11 @@ GoldenCase read_golden_case(const fs::path& folder) {
   std::string where = file.string();
   c.name = c.json.contains("case") ? json_string(c.json, "case", where) : folder.filename().string();
   c.config = model_config(c.json, where);
+  if (c.config.arch == Arch::block_transformer) {
+    c.kind = GoldenKind::forward;  // and generation, where the case has it
+    c.tolerance = read_tolerance(c.json, c.kind, where);
+    return c;
+  }
   if (c.config.arch == Arch::yoco) {  // whose cases are all of one kind
     c.padding_id = static_cast<int32_t>(json_int(c.json, "pad_token_id", where));
     c.tolerance = read_tolerance(c.json, c.kind, where);
@@ -198,6 +173,7 @@ AuthorsModel authors_model(const ModelConfig& config) {
   switch (config.arch) {
     case Arch::encoder_decoder: return AuthorsModel::encoder_decoder;
     case Arch::yoco: return AuthorsModel::yoco;
+    case Arch::block_transformer:  // eval/golden_blocks.h
     case Arch::decoder:
     case Arch::double_decoder: break;
   }
@@ -224,6 +200,7 @@ std::string golden_activation_name(const std::string& name, const ModelConfig& c
 }
 
 void load_golden_weights(const fs::path& path, Model& model) {
+  if (model.config().arch == Arch::block_transformer) return load_golden_blocks(path, model);
   SafetensorsFile file = SafetensorsFile::open(path);
   std::set<std::string> used;
   for (Parameter& p : model.parameters().all()) {

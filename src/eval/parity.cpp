@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "eval/golden_blocks.h"
 #include "eval/golden_steps.h"
 
 namespace tandem {
@@ -209,6 +210,7 @@ void compare_activation(ParityCollector& out, const GoldenCase& c, const Batch& 
 }  // namespace
 
 ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& precision, bool judge) {
+  if (c.config.arch == Arch::block_transformer) return check_blocks(ctx, c, precision, judge);
   SafetensorsFile io = SafetensorsFile::open(c.folder / "io.safetensors");
   std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::wanted);
   Batch batch = forward_batch(c, io);

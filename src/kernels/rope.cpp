@@ -32,7 +32,7 @@ void rope_apply(Context& ctx, const Tensor& x, std::span<const int32_t> position
   auto kernel = pairs == RopePairs::adjacent ? kernels.adjacent : kernels.half_split;
   for_ranges(ctx, x.rows(), chunk_rows(x.row_size()), [&](Range rows) {
     kernel(matrix(x, rows.begin), positions.data() + rows.begin, cos.as<float>(), cos.row_stride, sin.as<float>(),
-           sin.row_stride, rows.size(), x.shape[1], x.shape[2], inverse);
+           sin.row_stride, rows.size(), x.shape[1], x.shape[2], 2 * cos.row_size(), inverse);
   });
 }
 

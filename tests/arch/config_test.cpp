@@ -138,6 +138,27 @@ TEST(Config, FieldsRoundTrip) {
   c.n_sentinels = 11;
   c.bos_id = 1;
   c.eos_id = 2;
+  c.block.length = 8;
+  c.block.embedder = BlockEmbedder::cls;
+  c.block.embedder_dim = 24;
+  c.block.embedder_layers = 1;
+  c.block.embedder_heads = 2;
+  c.block.embedder_mlp_dim = 40;
+  c.block.cls_tokens = 2;
+  c.block.embedder_pad_id = 3;
+  c.block.embedder_positions = 20;
+  c.block.token_decoder = TokenDecoder::summation;
+  c.block.expansion = 8;
+  c.block.token_dim = 32;
+  c.block.token_heads = 4;
+  c.block.token_mlp_dim = 50;
+  c.block.rotary_fraction = 0.5;
+  c.block.random_first_block = false;
+  c.block.pad_to_block_end = false;
+  c.block.first_block_pads = 2;
+  c.block.pad_id = 5;
+  c.block.token_bos_id = 6;
+  c.block.positions = TokenPositions::as_published;
   c.mup_base_dim = 16;
   c.mup_base_head_dim = 8;
   FieldList fields, other_fields, default_fields;
@@ -149,6 +170,10 @@ TEST(Config, FieldsRoundTrip) {
   OrderedJson before = default_fields.to_json();
   for (const auto& [key, value] : json.items()) {
     EXPECT_NE(value, before[key]) << key << " is not covered by this test";
+    if (!value.is_object()) continue;
+    for (const auto& [inner, member] : value.items()) {
+      EXPECT_NE(member, before[key][inner]) << key << "." << inner << " is not covered by this test";
+    }
   }
   other_fields.apply(Json::parse(json.dump()), "test");
   EXPECT_EQ(other_fields.to_json(), json);

@@ -120,7 +120,9 @@ TEST(StateBytes, AreThoseOfTheCosts) {
       std::vector<float> logits(29);
       model->prefill(tape, *state, ids);
       double per_token = model->costs().cache_bytes_per_token, constant = model->costs().cache_bytes_constant;
-      EXPECT_EQ(static_cast<double>(state->bytes()), constant + 7 * per_token) << named.name;
+      auto cached = static_cast<double>(cached_tokens(named.config, 7));
+      EXPECT_EQ(static_cast<double>(state->bytes()), constant + cached * per_token) << named.name;
+      if (named.config.arch == Arch::block_transformer) continue;  // the open block: block_transformer_test.cpp
       model->decode(tape, *state, 8, logits);
       // Every layer keeps keys and values of what was written, also where the prompt has one projection for all.
       bool one = named.config.memory_kv == MemoryKv::one_for_all;

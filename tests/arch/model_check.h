@@ -1,6 +1,7 @@
 // Small models and what tests ask of them.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -25,6 +26,14 @@ inline ModelConfig small_config(Arch arch) {
   c.sentinel_start = 20;
   c.n_sentinels = 9;
   return c;
+}
+
+// How many of the first `count` tokens a cache holds something of: all, but with blocks only those of the complete ones
+// before the last, which is read by what is written next.
+inline int64_t cached_tokens(const ModelConfig& c, int64_t count) {
+  if (c.arch != Arch::block_transformer) return count;
+  int64_t complete = (count + c.block.length - 1) / c.block.length;
+  return std::max<int64_t>(complete - 1, 0) * c.block.length;
 }
 
 struct NamedConfig {
@@ -100,13 +109,50 @@ inline std::vector<NamedConfig> small_configs() {
     c.n_decoder_layers = 1;
     c.decay_divisor = 1;
   });
+  // Random pads have tests of their own.
+  auto add_blocks = [&](const std::string& name, auto&& change) {
+    add(name, Arch::block_transformer, [&](ModelConfig& c) {
+      c.block.random_first_block = false;
+      change(c);
+    });
+  };
+  add_blocks("block_transformer", [](ModelConfig&) {});
+  add_blocks("block_transformer_roberta", [](ModelConfig& c) {
+    c.block.embedder = BlockEmbedder::roberta;
+    c.block.embedder_layers = 1;
+    c.block.embedder_pad_id = 1;
+    c.block.length = 3;
+    c.block.embedder_dim = 12;
+    c.block.embedder_heads = 2;
+    c.block.expansion = 1;
+    c.mup_base_dim = 16;
+    c.mup_base_head_dim = 4;
+  });
+  add_blocks("block_transformer_summation", [](ModelConfig& c) {
+    c.block.token_decoder = TokenDecoder::summation;
+    c.block.token_dim = 24;
+    c.block.token_heads = 2;
+    c.block.rotary_fraction = 0.5;
+    c.rope_pairs = kernels::RopePairs::half_split;
+    c.activation = kernels::GeluKind::erf;
+  });
+  add_blocks("block_transformer_cross", [](ModelConfig& c) {
+    c.block.embedder = BlockEmbedder::cls;
+    c.block.embedder_layers = 2;
+    c.block.token_decoder = TokenDecoder::cross_attention;
+    c.block.length = 5;
+    c.block.embedder_dim = 16;
+    c.block.expansion = 3;
+    // Few units: the slopes of rectifiers jump where finite differences cross zero.
+    c.block.token_mlp_dim = 6;
+  });
   add("double_decoder_gated", Arch::double_decoder, [](ModelConfig& c) { c.logit_biases = true; });
   return out;
 }
 
 // Whether training passes over rows of one kind: what is read in generation is written there like all else.
 inline bool has_one_side(const ModelConfig& config) {
-  return config.arch == Arch::decoder || config.arch == Arch::yoco;
+  return config.arch == Arch::decoder || config.arch == Arch::yoco || config.arch == Arch::block_transformer;
 }
 
 // A model with random weights; gates and norms move off their neutral start, so that nothing hides behind it.

@@ -111,6 +111,10 @@ TEST_P(AnyModel, PrepareDrawsWhatTheArchitectureNeeds) {
       EXPECT_EQ(batch.reader.sequences.size(), 2u);
       EXPECT_EQ(batch.writer.blocks.size(), 2u);
       break;
+    case Arch::block_transformer:
+      EXPECT_EQ(batch.positions, again.positions);
+      EXPECT_FALSE(batch.two_sided);
+      break;
   }
 }
 

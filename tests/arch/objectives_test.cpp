@@ -336,7 +336,7 @@ TEST(Spans, NothingIsLost) {
 }
 
 TEST(Objectives, ThatDoNotFitAreInputErrors) {
-  for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder}) {
+  for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder, Arch::block_transformer}) {
     ModelConfig config = small_config(arch);
     auto model = random_model(config, Precision::float32());
     for (Objective o : {Objective::text, Objective::prefix_lm, Objective::span_corruption}) {

@@ -33,9 +33,11 @@ TEST_P(StateForms, FiguresAreThoseOfTheCostsAndOfThePages) {
   read(*state, tokens);
   Costs costs = model_->costs();
   StateBytes bytes = state->token_bytes(), pages = state->page_bytes();
-  EXPECT_EQ(static_cast<double>(bytes.live), costs.cache_bytes_constant + 15 * costs.cache_bytes_per_token);
-  EXPECT_EQ(static_cast<double>(bytes.with_encoder), costs.cache_bytes_constant + 15 * costs.cache_bytes_with_encoder);
-  EXPECT_EQ(static_cast<double>(bytes.at_rest), costs.cache_bytes_constant + 15 * costs.cache_bytes_at_rest);
+  auto cached = static_cast<double>(cached_tokens(config_, 15));
+  EXPECT_EQ(static_cast<double>(bytes.live), costs.cache_bytes_constant + cached * costs.cache_bytes_per_token);
+  EXPECT_EQ(static_cast<double>(bytes.with_encoder),
+            costs.cache_bytes_constant + cached * costs.cache_bytes_with_encoder);
+  EXPECT_EQ(static_cast<double>(bytes.at_rest), costs.cache_bytes_constant + cached * costs.cache_bytes_at_rest);
   int64_t vectors = has_encoder() ? pages.at_rest : 0;  // which are there beside what is live
   EXPECT_EQ(caches_->bytes_in_use(), pages.with_encoder + vectors);
   state->rest();
@@ -68,7 +70,8 @@ TEST_P(StateForms, ReadingWakesAStateAtRest) {
     state->rest();
     read(*state, std::span(tokens).subspan(10, 7));
     StateBytes bytes = state->token_bytes();
-    EXPECT_EQ(static_cast<double>(bytes.at_rest), 17 * model_->costs().cache_bytes_at_rest);
+    EXPECT_EQ(static_cast<double>(bytes.at_rest),
+              static_cast<double>(cached_tokens(config_, 17)) * model_->costs().cache_bytes_at_rest);
     EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound);
   }
 }
@@ -106,7 +109,8 @@ TEST_P(StateForms, TheBeginningOfAStateAtRestIsAState) {
   auto beginning = state->fork();
   ASSERT_TRUE(beginning->keep_read(8));
   EXPECT_EQ(beginning->length(), 8);
-  EXPECT_EQ(static_cast<double>(beginning->token_bytes().at_rest), 8 * model_->costs().cache_bytes_at_rest);
+  EXPECT_EQ(static_cast<double>(beginning->token_bytes().at_rest),
+            static_cast<double>(cached_tokens(config_, 8)) * model_->costs().cache_bytes_at_rest);
   EXPECT_LE(worst(write(*beginning, std::span(tokens).subspan(8)), alone(tokens, 8)), kFloat32Bound);
   EXPECT_LE(worst(write(*state, std::span(tokens).subspan(15)), alone(tokens, 15)), kFloat32Bound);
 }

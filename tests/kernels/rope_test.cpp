@@ -31,13 +31,15 @@ struct Case {
   DType dtype;
   RopePairs pairs;
   bool inverse;
+  int64_t turned = 0;  // features of a head; 0: all
 };
 
 // Two products and one sum, with cosines and sines of at most 1: three roundings of |a| + |b|.
 void check(const Case& c) {
   SCOPED_TRACE(::testing::Message() << c.rows << " x " << c.heads << " x " << c.d << ", " << dtype_name(c.dtype)
                                     << ", pairs " << static_cast<int>(c.pairs) << ", inverse " << c.inverse);
-  Guarded cos(DType::f32, {50, c.d / 2}), sin(DType::f32, {50, c.d / 2});
+  int64_t turned = c.turned ? c.turned : c.d;
+  Guarded cos(DType::f32, {50, turned / 2}), sin(DType::f32, {50, turned / 2});
   kernels::rope_table(cos, sin, 10000);
   std::vector<int32_t> positions;
   for (int64_t t = 0; t < c.rows; ++t) positions.push_back(static_cast<int32_t>(t * 13 % 50));
@@ -48,7 +50,8 @@ void check(const Case& c) {
   kernels::rope_apply(context(), x, positions, cos, sin, c.pairs, c.inverse);
   expect_close(x, want, "x", [&](int64_t t, int64_t at) {
     int64_t head = at / c.d * c.d, i = at % c.d;
-    int64_t partner = c.pairs == RopePairs::adjacent ? i ^ 1 : (i + c.d / 2) % c.d;
+    if (i >= turned) return 0.0;
+    int64_t partner = c.pairs == RopePairs::adjacent ? i ^ 1 : (i + turned / 2) % turned;
     return 3 * kUnit * (std::abs(load_element(before, t, at)) + std::abs(load_element(before, t, head + partner)));
   });
   EXPECT_TRUE(x.intact() && cos.intact() && sin.intact());
@@ -60,6 +63,17 @@ TEST(Rope, Apply) {
       for (RopePairs pairs : {RopePairs::adjacent, RopePairs::half_split}) {
         for (bool inverse : {false, true})
           check({.rows = 7, .heads = 3, .d = d, .dtype = dtype, .pairs = pairs, .inverse = inverse});
+      }
+    }
+  }
+}
+
+// The first features of each head turn, the others stay as they are.
+TEST(Rope, OfAPartOfTheHead) {
+  for (auto [d, turned] : {std::pair<int64_t, int64_t>{16, 4}, {18, 16}, {64, 2}, {130, 66}, {66, 34}}) {
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      for (RopePairs pairs : {RopePairs::adjacent, RopePairs::half_split}) {
+        check({.rows = 7, .heads = 3, .d = d, .dtype = dtype, .pairs = pairs, .inverse = false, .turned = turned});
       }
     }
   }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/cpu/adamw.h"
+#include "kernels/cpu/bias.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gated_norm.h"
@@ -16,6 +17,7 @@
 #include "kernels/cpu/lse_gate.h"
 #include "kernels/cpu/packed_matmul.h"
 #include "kernels/cpu/peak.h"
+#include "kernels/cpu/relu.h"
 #include "kernels/cpu/rmsnorm.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/span_attention.h"
@@ -29,6 +31,7 @@ namespace tandem::cpu {
 
 struct Kernels {
   const AdamWKernels& adamw;
+  const BiasKernels& bias;
   const CrossEntropyKernels& cross_entropy;
   const ElementwiseKernels& elementwise;
   const GatedNormKernels& gated_norm;
@@ -38,6 +41,7 @@ struct Kernels {
   const LseGateKernels& lse_gate;
   const PackedMatmulKernels& packed_matmul;
   const PeakKernels& peak;
+  const ReluKernels& relu;
   const RmsNormKernels& rmsnorm;
   const RopeKernels& rope;
   const SpanAttentionKernels& span_attention;

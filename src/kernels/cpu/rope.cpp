@@ -9,10 +9,10 @@ namespace {
 constexpr int64_t kSlice = 128;
 
 template <class T>
-void adjacent_row(T* x, const float* cos, const float* sin, int64_t heads, int64_t d, float sign) {
+void adjacent_row(T* x, const float* cos, const float* sin, int64_t heads, int64_t d, int64_t turned, float sign) {
   float c[kSlice], s[kSlice];
-  for (int64_t begin = 0; begin < d; begin += kSlice) {
-    int64_t n = d - begin < kSlice ? d - begin : kSlice;
+  for (int64_t begin = 0; begin < turned; begin += kSlice) {
+    int64_t n = turned - begin < kSlice ? turned - begin : kSlice;
     for (int64_t i = 0; i < n; i += 2) {
       c[i] = c[i + 1] = cos[(begin + i) / 2];
       s[i + 1] = sign * sin[(begin + i) / 2];
@@ -29,8 +29,8 @@ void adjacent_row(T* x, const float* cos, const float* sin, int64_t heads, int64
 }
 
 template <class T>
-void half_split_row(T* x, const float* cos, const float* sin, int64_t heads, int64_t d, float sign) {
-  int64_t half = d / 2;
+void half_split_row(T* x, const float* cos, const float* sin, int64_t heads, int64_t d, int64_t turned, float sign) {
+  int64_t half = turned / 2;
   for (int64_t head = 0; head < heads; ++head) {
     T* low = x + head * d;
     T* high = low + half;
@@ -44,29 +44,29 @@ void half_split_row(T* x, const float* cos, const float* sin, int64_t heads, int
 }
 
 void adjacent(Matrix x, const int32_t* positions, const float* cos, int64_t cos_stride, const float* sin,
-              int64_t sin_stride, int64_t rows, int64_t heads, int64_t d, bool inverse) {
+              int64_t sin_stride, int64_t rows, int64_t heads, int64_t d, int64_t turned, bool inverse) {
   float sign = inverse ? -1.0f : 1.0f;
   for (int64_t t = 0; t < rows; ++t) {
     const float* c = cos + positions[t] * cos_stride;
     const float* s = sin + positions[t] * sin_stride;
     if (x.bf16) {
-      adjacent_row(static_cast<uint16_t*>(x.data) + t * x.stride, c, s, heads, d, sign);
+      adjacent_row(static_cast<uint16_t*>(x.data) + t * x.stride, c, s, heads, d, turned, sign);
     } else {
-      adjacent_row(static_cast<float*>(x.data) + t * x.stride, c, s, heads, d, sign);
+      adjacent_row(static_cast<float*>(x.data) + t * x.stride, c, s, heads, d, turned, sign);
     }
   }
 }
 
 void half_split(Matrix x, const int32_t* positions, const float* cos, int64_t cos_stride, const float* sin,
-                int64_t sin_stride, int64_t rows, int64_t heads, int64_t d, bool inverse) {
+                int64_t sin_stride, int64_t rows, int64_t heads, int64_t d, int64_t turned, bool inverse) {
   float sign = inverse ? -1.0f : 1.0f;
   for (int64_t t = 0; t < rows; ++t) {
     const float* c = cos + positions[t] * cos_stride;
     const float* s = sin + positions[t] * sin_stride;
     if (x.bf16) {
-      half_split_row(static_cast<uint16_t*>(x.data) + t * x.stride, c, s, heads, d, sign);
+      half_split_row(static_cast<uint16_t*>(x.data) + t * x.stride, c, s, heads, d, turned, sign);
     } else {
-      half_split_row(static_cast<float*>(x.data) + t * x.stride, c, s, heads, d, sign);
+      half_split_row(static_cast<float*>(x.data) + t * x.stride, c, s, heads, d, turned, sign);
     }
   }
 }

@@ -3,6 +3,7 @@
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
 extern const AdamWKernels kAdamW;
+extern const BiasKernels kBias;
 extern const CrossEntropyKernels kCrossEntropy;
 extern const ElementwiseKernels kElementwise;
 extern const GatedNormKernels kGatedNorm;
@@ -12,6 +13,7 @@ extern const LayerNormKernels kLayerNorm;
 extern const LseGateKernels kLseGate;
 extern const PackedMatmulKernels kPackedMatmul;
 extern const PeakKernels kPeak;
+extern const ReluKernels kRelu;
 extern const RmsNormKernels kRmsNorm;
 extern const RopeKernels kRope;
 extern const SpanAttentionKernels kSpanAttention;
@@ -20,6 +22,7 @@ extern const SwigluKernels kSwiglu;
 // References to constants: the table is built by the linker, before any code runs.
 const Kernels kKernels = {
     .adamw = kAdamW,
+    .bias = kBias,
     .cross_entropy = kCrossEntropy,
     .elementwise = kElementwise,
     .gated_norm = kGatedNorm,
@@ -29,6 +32,7 @@ const Kernels kKernels = {
     .lse_gate = kLseGate,
     .packed_matmul = kPackedMatmul,
     .peak = kPeak,
+    .relu = kRelu,
     .rmsnorm = kRmsNorm,
     .rope = kRope,
     .span_attention = kSpanAttention,

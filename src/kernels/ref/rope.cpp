@@ -4,7 +4,7 @@ namespace tandem::kernels::ref {
 
 void rope_apply(const Tensor& x, std::span<const int32_t> positions, const Tensor& cos, const Tensor& sin,
                 RopePairs pairs, bool inverse) {
-  int64_t heads = x.shape[1], d = x.shape[2], half = d / 2;
+  int64_t heads = x.shape[1], d = x.shape[2], half = cos.row_size();
   for (int64_t t = 0; t < x.rows(); ++t) {
     int32_t position = positions[static_cast<size_t>(t)];
     for (int64_t head = 0; head < heads; ++head) {

@@ -1,0 +1,337 @@
+// Generation with a block transformer. Of a sequence's blocks the caches keep the block decoder's keys and values; of
+// the block being written, and of no other, the token decoder's.
+//
+// The block decoder reads a block when the first token behind it is asked for: once per block, since what it gives is
+// then in the token decoder's cache. Where that cache is dropped (a block was left by unwriting, or more was read) the
+// last complete block is read once more.
+#include <algorithm>
+
+#include "arch/block_transformer.h"
+#include "base/error.h"
+#include "kernels/copy_rows.h"
+#include "ops/gather_rows.h"
+
+namespace tandem {
+namespace {
+
+class BlockTransformerCaches final : public Caches {
+ public:
+  BlockTransformerCaches(const CacheOptions& options, int64_t block_length,
+                         const std::vector<PagePool::Column>& block_columns,
+                         const std::vector<PagePool::Column>& own_columns,
+                         const std::vector<PagePool::Column>& vector_columns)
+      : Caches(options),
+        blocks(budget_, block_columns, options.tokens / block_length + kPageTokens),
+        own(budget_, own_columns, options.tokens),
+        vectors(budget_, vector_columns, options.tokens) {}
+  PagePool blocks;   // per layer of the block decoder: a row for each block
+  PagePool own;      // per layer of the token decoder: rows of the block being written
+  PagePool vectors;  // what the block decoder's output became: as it is, or projected for each layer; or nothing
+};
+
+class BlockTransformerState final : public State {
+ public:
+  BlockTransformerState(BlockTransformerCaches& caches, const BlockSizes& block_sizes, bool keep_vectors)
+      : blocks(caches.blocks),
+        own(caches.own),
+        vectors(caches.vectors),
+        sizes(block_sizes),
+        keeps_vectors(keep_vectors) {}
+  PagedRows blocks;
+  PagedRows own;
+  PagedRows vectors;
+  BlockSizes sizes;
+  bool keeps_vectors;
+  std::vector<int32_t> ids;
+  int64_t own_block = -1;  // the block whose rows `own` holds, that of the next token; -1: none
+  int64_t block = 0;       // tokens written since the last reading
+
+  // The block in which token t stands; blocks before it are complete when there are t tokens.
+  int64_t block_of(int64_t t) const { return (t + sizes.first_pads) / sizes.length; }
+  int64_t offset_of(int64_t t) const { return (t + sizes.first_pads) % sizes.length; }
+
+  int64_t length() const override { return static_cast<int64_t>(ids.size()); }
+  int64_t written() const override { return block; }
+  StateBytes token_bytes() const override {
+    return StateBytes::of_one_form(blocks.bytes() + own.bytes() + vectors.bytes());
+  }
+  StateBytes page_bytes() const override {
+    return StateBytes::of_one_form(blocks.page_bytes() + own.page_bytes() + vectors.page_bytes());
+  }
+  std::unique_ptr<State> fork() const override { return std::make_unique<BlockTransformerState>(*this); }
+
+  // Drops what is held of the open block, and the last complete one, whose reading gives it again.
+  void leave_block() {
+    if (own_block >= 0) {
+      own.trim(0);
+      vectors.trim(0);
+      own_block = -1;
+    }
+    int64_t known = std::max<int64_t>(block_of(length()) - 1, 0);
+    if (blocks.length() > known) blocks.trim(known);
+  }
+  void unwrite(int64_t count) override {
+    count = std::min(count, block);
+    ids.resize(ids.size() - static_cast<size_t>(count));
+    block -= count;
+    if (own_block != block_of(length())) return leave_block();
+    own.trim(sizes.leading + offset_of(length()));
+  }
+  // What was written is kept in the same place as what was read.
+  bool keep_read(int64_t length) override {
+    ids.resize(static_cast<size_t>(std::min(length, this->length())));
+    leave_block();
+    return true;
+  }
+  std::vector<int32_t> unread_block() const override { return {}; }
+  void close_block() override { block = 0; }
+  int64_t end_of_read(int64_t count) const override { return length() + count; }
+  int64_t end_of_write(int64_t count) const override { return length() + count; }
+  bool reserve_read(int64_t count) override {
+    return blocks.reserve(std::max<int64_t>(block_of(length() + count) - blocks.length(), 0));
+  }
+  bool reserve_write(int64_t count) override {
+    if (count == 0) return reserve_read(0);
+    if (!reserve_read(count)) return false;
+    // The rows of a block fit into a page, which is this sequence's own from now on, also when another block begins.
+    bool enough = own.reserve(std::max<int64_t>(sizes.token_rows() - own.length(), 1)) &&
+                  (!keeps_vectors || vectors.reserve(std::max<int64_t>(sizes.expansion - vectors.length(), 1)));
+    if (!enough) blocks.trim(blocks.length());
+    return enough;
+  }
+  void open_block(int64_t number) {
+    own.trim(0);
+    vectors.trim(0);
+    bool room = own.reserve(sizes.token_rows()) && (!keeps_vectors || vectors.reserve(sizes.expansion));
+    if (!room) throw LogicError({.what = "block_transformer: the page of the last block is gone"});
+    own_block = number;
+  }
+};
+
+BlockTransformerState& state_of(const Piece& piece) { return static_cast<BlockTransformerState&>(*piece.state); }
+
+}  // namespace
+
+// Of one piece that is written.
+struct BlockTransformer::Reach {
+  int64_t first_token = 0;  // of the piece, in the sequence
+  int64_t last_block = 0;   // that a token of the piece predicts
+  int64_t next_block = 0;   // of the next wave
+  int64_t first_known = 0;  // the first block of which the pass has the vectors
+  int64_t vectors = 0;      // their place among the blocks that have some
+  int64_t row = 0;          // of the piece's first token in the logits
+};
+
+struct BlockTransformer::Wave {
+  Wave(const BlockSizes& sizes, const BlockConfig& config) : rows(sizes, config.token_decoder, config.positions) {
+    own.clear(1);
+    across.clear(1);
+    own.order = across.order = QueryOrder::by_query;
+  }
+  TokenRows rows;
+  SpanPlan own, across;
+  // Vectors that are put into a cache: rows of the pass's vectors, and where they go.
+  std::vector<int32_t> kept_vectors, slots;
+  // Rows whose hidden state is wanted, and where in the logits.
+  std::vector<int32_t> wanted, targets;
+};
+
+std::unique_ptr<Caches> BlockTransformer::new_caches(const CacheOptions& options) const {
+  DType type = parameters().precision().activation;
+  std::vector<PagePool::Column> vectors;
+  if (config().block.token_decoder == TokenDecoder::summation) vectors = {{type, 1, sizes_.token_dim}};
+  if (tokens_.attends_across()) {
+    vectors = key_value_columns(type, tokens_.layers(), sizes_.token_heads, sizes_.token_head_dim);
+  }
+  return std::make_unique<BlockTransformerCaches>(
+      options, sizes_.length,
+      key_value_columns(type, config().n_encoder_layers, config().kv_heads(), config().head_size()),
+      key_value_columns(type, tokens_.layers(), sizes_.token_heads, tokens_.own_head_size()), vectors);
+}
+
+std::unique_ptr<State> BlockTransformer::new_state(Caches& caches) const {
+  return std::make_unique<BlockTransformerState>(static_cast<BlockTransformerCaches&>(caches), sizes_,
+                                                 config().block.token_decoder != TokenDecoder::prefix);
+}
+
+Var BlockTransformer::extend_blocks(Tape& tape, std::span<const Piece> pieces, std::span<const int64_t> ends,
+                                    QueryOrder order) {
+  pass_.clear();
+  plan_.clear(1);
+  slots_.clear();
+  filled_.clear();
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    BlockTransformerState& state = state_of(pieces[i]);
+    int64_t first = state.blocks.length(), count = ends[i] - first;
+    if (count <= 0) continue;
+    for (int64_t slot = first * sizes_.length; slot < ends[i] * sizes_.length; ++slot) {
+      int64_t t = slot - sizes_.first_pads;
+      slots_.push_back(t < 0 ? static_cast<int32_t>(sizes_.pad_id) : state.ids[static_cast<size_t>(t)]);
+    }
+    for (int64_t b = first; b < ends[i]; ++b) filled_.push_back({b == 0 ? sizes_.first_pads : 0, sizes_.length});
+    pass_.add(std::vector<int32_t>(static_cast<size_t>(count)), first);
+    if (order == QueryOrder::by_tile) {
+      pass_.read_causal(plan_, state.blocks, count);
+    } else {
+      pass_.write_causal(plan_, 0, state.blocks, count);
+    }
+  }
+  if (pass_.size() == 0) return nullptr;
+  // Whatever the way of the layers, a block's vector is made in one way.
+  return decode_blocks(tape, slots_, filled_, pass_.positions, plan_, QueryOrder::by_query,
+                       &state_of(pieces.front()).blocks.pool());
+}
+
+void BlockTransformer::read_pieces(Tape& tape, std::span<const Piece> pieces) {
+  std::vector<int64_t> ends;
+  for (const Piece& piece : pieces) {
+    BlockTransformerState& state = state_of(piece);
+    state.ids.insert(state.ids.end(), piece.ids.begin(), piece.ids.end());
+    if (!piece.ids.empty()) state.leave_block();
+    // The last complete block is left to the first token that is written.
+    ends.push_back(piece.ids.empty() ? 0 : state.block_of(state.length()) - 1);
+  }
+  extend_blocks(tape, pieces, ends, QueryOrder::by_tile);
+}
+
+void BlockTransformer::begin_writing(std::span<const Piece> pieces, std::vector<Reach>& reaches) {
+  for (const Piece& piece : pieces) {
+    const BlockTransformerState& state = state_of(piece);
+    if (state.block_of(state.length() + 1) > 0) continue;
+    throw InputError({.what = "a prompt that does not fill the first block",
+                      .where = fmt::format("block.first_block_pads = {}", sizes_.first_pads),
+                      .got = fmt::format("{} tokens", state.length() + 1),
+                      .expected = fmt::format("at least {}", sizes_.length - sizes_.first_pads)});
+  }
+  int64_t row = 0, vectors = 0;
+  for (const Piece& piece : pieces) {
+    BlockTransformerState& state = state_of(piece);
+    auto count = static_cast<int64_t>(piece.ids.size());
+    Reach reach{.first_token = state.length(), .row = row};
+    state.ids.insert(state.ids.end(), piece.ids.begin(), piece.ids.end());
+    state.block += count;
+    reach.next_block = state.block_of(reach.first_token + 1);
+    reach.last_block = state.block_of(state.length());
+    reach.first_known = reach.next_block + (state.own_block == reach.next_block ? 1 : 0);
+    reach.vectors = vectors;
+    vectors += std::max<int64_t>(reach.last_block + 1 - reach.first_known, 0);
+    row += count;
+    reaches.push_back(reach);
+  }
+}
+
+Var BlockTransformer::vectors_of(Tape& tape, std::span<const Piece> pieces, std::span<const Reach> reaches) {
+  std::vector<int64_t> ends;
+  contexts_.clear();
+  int32_t read = 0;  // blocks of the pieces before
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Reach& reach = reaches[i];
+    int64_t first = state_of(pieces[i]).blocks.length();
+    // The output of block b - 1 predicts block b.
+    for (int64_t b = reach.first_known; b <= reach.last_block; ++b) {
+      contexts_.push_back(read + static_cast<int32_t>(b - 1 - first));
+    }
+    ends.push_back(reach.last_block);
+    read += static_cast<int32_t>(std::max<int64_t>(reach.last_block - first, 0));
+  }
+  Var blocks = extend_blocks(tape, pieces, ends, QueryOrder::by_query);
+  if (contexts_.empty()) return nullptr;
+  return tokens_.expand(tape, ops::gather_activations(tape, {blocks, contexts_}));
+}
+
+void BlockTransformer::add_to_wave(const Piece& piece, Reach& reach, Wave& wave) {
+  BlockTransformerState& state = state_of(piece);
+  const int64_t number = reach.next_block++, first_row = wave.rows.size();
+  const bool begins = state.own_block != number;
+  const int64_t first_slot = number * sizes_.length - sizes_.first_pads;  // as a token's number
+  std::vector<int32_t> places;                                            // of the block's vectors
+  if (begins) {
+    state.open_block(number);
+    auto vector = static_cast<int32_t>((reach.vectors + number - reach.first_known) * sizes_.expansion);
+    for (int64_t e = 0; e < sizes_.expansion; ++e) places.push_back(vector + static_cast<int32_t>(e));
+    if (state.keeps_vectors) {
+      wave.kept_vectors.insert(wave.kept_vectors.end(), places.begin(), places.end());
+      state.vectors.append(sizes_.expansion, wave.slots);
+    }
+  }
+  if (state.keeps_vectors) {
+    places.clear();
+    for (int64_t e = 0; e < sizes_.expansion; ++e) places.push_back(state.vectors.row(e));
+  }
+  int64_t row = begins ? wave.rows.open(places) + sizes_.leading - 1 : -1;
+  auto want = [&](int64_t t) {  // the row added last predicts what follows token t
+    if (t < reach.first_token) return;
+    wave.wanted.push_back(static_cast<int32_t>(row));
+    wave.targets.push_back(static_cast<int32_t>(reach.row + t - reach.first_token));
+  };
+  if (begins) want(first_slot - 1);
+  // The last token of a block is no input of it.
+  int64_t end = std::min(state.length(), first_slot + sizes_.length - 1);
+  for (int64_t t = begins ? first_slot : reach.first_token; t < end; ++t) {
+    row = wave.rows.add(state.ids[static_cast<size_t>(t)], state.offset_of(t), places);
+    want(t);
+  }
+  int64_t count = wave.rows.size() - first_row;
+  pass_.add(std::vector<int32_t>(static_cast<size_t>(count)), 0);
+  pass_.write_causal(wave.own, 0, state.own, count);
+  if (!tokens_.attends_across()) return;
+  wave.across.add_run(first_row, first_row + count);
+  add_paged_spans(wave.across, 0, state.vectors, first_row, 0);
+}
+
+void BlockTransformer::run_wave(Tape& tape, const State& any, const Wave& wave, Var vectors,
+                                std::span<const ops::KeyValueHeads> projected, const Tensor& hidden) {
+  const auto& state = static_cast<const BlockTransformerState&>(any);
+  const PagePool &own = state.own.pool(), &kept = state.vectors.pool();
+  // Rows of the pass's vectors, to where the sequences keep them.
+  auto keep = [&](const Tensor& column, const Tensor& from) {
+    Tensor rows = tape.arena().tensor(from.dtype, {static_cast<int64_t>(wave.slots.size()), from.row_size()});
+    kernels::gather_rows(tape.context(), rows, from, wave.kept_vectors);
+    kernels::scatter_rows(tape.context(), column, wave.slots, rows);
+  };
+  std::vector<ops::KeyValueHeads> memory;
+  if (tokens_.attends_across()) {
+    for (size_t i = 0; i < static_cast<size_t>(tokens_.layers()); ++i) {
+      if (!wave.slots.empty()) {
+        keep(kept.column(2 * i), projected[i].k.value());
+        keep(kept.column(2 * i + 1), projected[i].v.value());
+      }
+      memory.push_back(layer_heads(tape, kept, i));
+    }
+  } else if (state.keeps_vectors) {
+    if (!wave.slots.empty()) keep(kept.column(0), vectors->value);
+    vectors = tape.constant(kept.column(0).view({kept.column(0).rows(), sizes_.token_dim}));
+  }
+  Var x = tokens_.forward(tape, {.rows = wave.rows,
+                                 .own = wave.own,
+                                 .across = wave.across,
+                                 .vectors = vectors,
+                                 .memory = memory,
+                                 .cache = [&](size_t i) { return pass_.layer(own, i); },
+                                 .seen = [this](const std::string& name, Var v) { seen(name, v); }});
+  Tensor rows = tape.arena().tensor(hidden.dtype, {static_cast<int64_t>(wave.wanted.size()), hidden.row_size()});
+  kernels::gather_rows(tape.context(), rows, x->value, wave.wanted);
+  kernels::scatter_rows(tape.context(), hidden, wave.targets, rows);
+}
+
+void BlockTransformer::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
+  std::vector<Reach> reaches;
+  begin_writing(pieces, reaches);
+  Var vectors = vectors_of(tape, pieces, reaches);
+  std::vector<ops::KeyValueHeads> projected;
+  if (vectors) projected = tokens_.project(tape, vectors);
+  Tensor hidden = tape.arena().tensor(tape.precision().activation, {logits.rows(), sizes_.token_dim});
+  // One block of each piece at a time, since a sequence keeps the rows of one.
+  while (true) {
+    Wave wave(sizes_, config().block);
+    pass_.clear();
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      if (reaches[i].next_block <= reaches[i].last_block) add_to_wave(pieces[i], reaches[i], wave);
+    }
+    if (wave.rows.size() == 0) break;
+    run_wave(tape, *pieces.front().state, wave, vectors, projected, hidden);
+  }
+  logits_of(tape, tape.constant(hidden), logits);
+}
+
+}  // namespace tandem
