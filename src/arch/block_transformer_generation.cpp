@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "arch/block_transformer.h"
+#include "arch/state_archive.h"
 #include "base/error.h"
 #include "kernels/copy_rows.h"
 #include "ops/gather_rows.h"
@@ -98,6 +99,21 @@ class BlockTransformerState final : public State {
                   (!keeps_vectors || vectors.reserve(std::max<int64_t>(sizes.expansion - vectors.length(), 1)));
     if (!enough) blocks.trim(blocks.length());
     return enough;
+  }
+  void transfer(StateArchive& archive) override {
+    archive.ids(ids);
+    archive.rows(blocks);
+    archive.rows(own);
+    archive.rows(vectors);
+    archive.number(block, 0, length());
+    int64_t here = block_of(length());
+    archive.number(own_block, -1, here);
+    bool open = own_block >= 0;
+    archive.require(!open || (own_block == here && here > 0), "a block that is not the next token's");
+    archive.require(open ? blocks.length() == here : blocks.length() <= std::max<int64_t>(here - 1, 0),
+                    "another number of blocks than of ids");
+    archive.require(own.length() == (open ? sizes.leading + offset_of(length()) : 0), "rows of another block");
+    archive.require(vectors.length() == (open && keeps_vectors ? sizes.expansion : 0), "vectors of another block");
   }
   void open_block(int64_t number) {
     own.trim(0);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "arch/block_transformer_layout.h"
 #include "base/error.h"
 #include "eval/golden_fields.h"
 #include "formats/block_transformer_names.h"
@@ -96,7 +95,9 @@ struct Rows {
   Batch batch;
   std::vector<int64_t> targets;  // [tokens] place of the next token in [rows, blocks - 1, length]; -1: it has no label
   std::vector<int64_t> blocks;   // of our blocks: number in [rows, blocks]
-  std::vector<int64_t> predicted;  // [tokens] row of the predicting block's hidden states, [N, rows of a block]
+  // Where the hidden state that predicts the next token stands: in the case's [N, rows of a block], and in ours, where
+  // a block has its leading rows, one of the pads before its tokens, and its tokens but the last slot's.
+  std::vector<int64_t> predicted, predicting;
 };
 
 Rows rows_of(const GoldenCase& c, const SafetensorsFile& io) {
@@ -118,34 +119,44 @@ Rows rows_of(const GoldenCase& c, const SafetensorsFile& io) {
   out.batch.length = ids.row_size();
   out.batch.two_sided = true;
   WriterSide& side = out.batch.writer;
-  int64_t length = out.batch.length, target_blocks = 0;
+  int64_t length = out.batch.length, target_blocks = 0, our_rows = 0;
   for (int64_t row = 0; row < out.batch.rows; ++row) {
     auto begin = static_cast<int64_t>(side.ids.size());
-    int64_t block = -1;
+    int64_t block = -1, last = -1;
     for (int64_t slot = 0; slot < length; ++slot) {
       if (real[static_cast<size_t>(row * length + slot)] == 0) continue;
       int32_t id = all[static_cast<size_t>(row * length + slot)];
+      int64_t offset = slot % sizes.length;
       bool given = slot < sizes.length, first = static_cast<int64_t>(side.ids.size()) == begin;
+      bool opens = slot / sizes.length != block;
       if (first && !given) {
         throw InputError({.what = "golden row that begins with a block of padding", .where = where});
       }
-      if (slot / sizes.length != block) {
+      if (opens) {
         block = slot / sizes.length;
         out.blocks.push_back(row * (length / sizes.length) + block);
         target_blocks += given ? 0 : 1;
       }
       if (!first) {
+        if (!given) our_rows += opens ? sizes.leading + (offset > 0 ? 1 : 0) : 1;
         side.labels.push_back(given ? kIgnoreLabel : id);
         out.targets.push_back(given ? -1 : row * (length - sizes.length) + slot - sizes.length);
-        int64_t place = sizes.leading - 1 + slot % sizes.length;
+        int64_t place = sizes.leading - 1 + offset;
         out.predicted.push_back(given ? -1 : (target_blocks - 1) * sizes.token_rows() + place);
+        out.predicting.push_back(given ? -1 : our_rows - 1);
       }
       side.ids.push_back(id);
       side.positions.push_back(static_cast<int32_t>(slot - sizes.first_pads));
+      last = slot;
+    }
+    // What would follow the row's last token is predicted as well.
+    if ((last + 1) % sizes.length == 0) {
+      our_rows += sizes.leading;
+    } else if (last >= sizes.length) {
+      ++our_rows;
     }
     side.labels.push_back(kIgnoreLabel);
-    out.targets.push_back(-1);
-    out.predicted.push_back(-1);
+    for (auto* list : {&out.targets, &out.predicted, &out.predicting}) list->push_back(-1);
     side.blocks.push_back({{begin, static_cast<int64_t>(side.ids.size())}, {}});
   }
   return out;
@@ -181,12 +192,7 @@ class RowComparison {
 // Compares what a training pass computes on the way with the case's activations.
 class Activations {
  public:
-  Activations(const GoldenCase& c, const SafetensorsFile& io, const Rows& rows, ParityCollector& out)
-      : io_(io), rows_(rows), out_(out), layout_(c.config) {
-    std::vector<TokenRange> sequences;
-    for (const WriterBlock& block : rows.batch.writer.blocks) sequences.push_back(block.tokens);
-    layout_.build(rows.batch.writer.ids, rows.batch.writer.positions, sequences);
-  }
+  Activations(const SafetensorsFile& io, const Rows& rows, ParityCollector& out) : io_(io), rows_(rows), out_(out) {}
 
   void compare(const std::string& seen, const Tensor& value) {
     static const std::vector<std::pair<std::string, std::string>> names{
@@ -205,7 +211,7 @@ class Activations {
     if (name.starts_with("block")) {
       for (size_t b = 0; b < rows_.blocks.size(); ++b) rows.compare(static_cast<int64_t>(b), rows_.blocks[b]);
     } else {
-      for (size_t t = 0; t < rows_.predicted.size(); ++t) rows.compare(layout_.predictors[t], rows_.predicted[t]);
+      for (size_t t = 0; t < rows_.predicted.size(); ++t) rows.compare(rows_.predicting[t], rows_.predicted[t]);
     }
     out_.add("activation", "absolute", name, rows.worst, std::nullopt);
   }
@@ -214,7 +220,6 @@ class Activations {
   const SafetensorsFile& io_;
   const Rows& rows_;
   ParityCollector& out_;
-  BlockLayout layout_;
 };
 
 std::unique_ptr<Model> golden_model(const GoldenCase& c, const ModelConfig& config, const Precision& precision,
@@ -433,7 +438,7 @@ ParityReport check_blocks(Context& ctx, const GoldenCase& c, const Precision& pr
   Tape tape(ctx, precision, Tape::Mode::record);
   compare("logits", model->all_logits(tape, rows.batch), judged(c.tolerance.logits_abs));
   tape.reset();
-  Activations activations(c, io, rows, out);
+  Activations activations(io, rows, out);
   model->observe([&](const std::string& name, const Tensor& value) { activations.compare(name, value); });
   auto count = static_cast<int64_t>(rows.batch.loss_labels().size());
   Storage token_loss(precision.residual, {count, 1});
