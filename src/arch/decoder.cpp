@@ -30,6 +30,7 @@ class DecoderState final : public State {
   StateBytes token_bytes() const override { return StateBytes::of_one_form(layers.bytes()); }
   StateBytes page_bytes() const override { return StateBytes::of_one_form(layers.page_bytes()); }
   std::unique_ptr<State> fork() const override { return std::make_unique<DecoderState>(*this); }
+  bool unshare() override { return layers.unshare(); }
   void unwrite(int64_t count) override {
     layers.trim(layers.length() - std::min(count, block));
     block -= std::min(count, block);
@@ -49,6 +50,7 @@ class DecoderState final : public State {
     archive.rows(layers);
     archive.number(block, 0, layers.length());
   }
+  bool reserve(int64_t read, int64_t write) override { return layers.reserve(read + write); }
 };
 
 DecoderState& state_of(const Piece& piece) { return static_cast<DecoderState&>(*piece.state); }
@@ -140,6 +142,11 @@ void Decoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tens
   Var x = extend(tape, state_of(pieces.front()).layers.pool());
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
   logits_of(tape, x, logits);
+}
+
+double Decoder::pass_share(PassKind kind, const Parameter& parameter) const {
+  bool output = parameter.group() == MupGroup::embedding || parameter.name().starts_with("output_norm");
+  return kind == PassKind::read && output ? 0 : 1;
 }
 
 Costs Decoder::costs() const {

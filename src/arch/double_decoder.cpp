@@ -308,6 +308,15 @@ void DoubleDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, cons
   logits_of(tape, x, logits);
 }
 
+double DoubleDecoder::pass_share(PassKind kind, const Parameter& parameter) const {
+  const std::string& name = parameter.name();
+  bool encoder = name.starts_with("encoder_"), projects = name.ends_with("memory_kv.weight");
+  // The layer's own projection serves both.
+  bool shared = config().memory_kv == MemoryKv::per_layer_shared && name.ends_with(".attention.kv.weight");
+  bool needed = kind == PassKind::read ? encoder || projects || shared : !encoder && !projects;
+  return needed ? 1 : 0;
+}
+
 Costs DoubleDecoder::costs() const {
   const ModelConfig& c = config();
   auto encoder = static_cast<double>(c.n_encoder_layers), decoder = static_cast<double>(c.n_decoder_layers);

@@ -36,6 +36,7 @@ struct DoubleDecoderState final : State {
   StateBytes token_bytes() const override { return memory.token_bytes(own, encoder.bytes()); }
   StateBytes page_bytes() const override { return memory.page_bytes(own, encoder.page_bytes()); }
   std::unique_ptr<State> fork() const override { return std::make_unique<DoubleDecoderState>(*this); }
+  bool unshare() override { return memory.unshare() && own.unshare() && encoder.unshare(); }
   void unwrite(int64_t count) override;
   bool keep_read(int64_t length) override;
   std::vector<int32_t> unread_block() const override;
@@ -48,6 +49,7 @@ struct DoubleDecoderState final : State {
   bool reserve_read(int64_t count) override;
   bool reserve_write(int64_t count) override;
   void transfer(StateArchive& archive) override;
+  bool reserve(int64_t read, int64_t write) override { return reserve_read(read) && reserve_write(write); }
 
   void restore_spilled();  // what the encoder dropped, as far as it is in files; there is room
   int64_t dropped() const { return memory.length() - encoder.length(); }  // tokens without encoder state

@@ -74,6 +74,7 @@ class EncoderDecoderState final : public State {
   StateBytes token_bytes() const override { return memory.token_bytes(own, 0); }
   StateBytes page_bytes() const override { return memory.page_bytes(own, 0); }
   std::unique_ptr<State> fork() const override { return std::make_unique<EncoderDecoderState>(*this); }
+  bool unshare() override { return memory.unshare() && own.unshare(); }
   void unwrite(int64_t count) override {
     own_ids.resize(own_ids.size() - static_cast<size_t>(count));
     // BOS comes again with the next first token.
@@ -118,6 +119,7 @@ class EncoderDecoderState final : public State {
     archive.require(!opened_the_text || memory.length() == 1, "a text that was opened and read on");
     archive.require(written_ids == 0 || memory.length() > 0, "something written and nothing read");
   }
+  bool reserve(int64_t read, int64_t write) override { return reserve_read(read) && reserve_write(write); }
 };
 
 EncoderDecoderState& state_of(const Piece& piece) { return static_cast<EncoderDecoderState&>(*piece.state); }
@@ -292,6 +294,12 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
   Var x = decode_layers(tape, pass_.ids, pass_.positions, memory, &any.own.pool());
   bool all = static_cast<int64_t>(wanted.size()) == pass_.size();
   logits_of(tape, all ? x : ops::select_rows(tape, x, wanted), logits);
+}
+
+double EncoderDecoder::pass_share(PassKind kind, const Parameter& parameter) const {
+  const std::string& name = parameter.name();
+  bool reading = name.starts_with("encoder_") || name.ends_with(".cross_attention.kv.weight");
+  return reading == (kind == PassKind::read) ? 1 : 0;
 }
 
 Costs EncoderDecoder::costs() const {

@@ -55,6 +55,7 @@ class EncoderDecoder final : public Model {
   std::unique_ptr<State> new_state(Caches& caches) const override;
   using Model::new_state;
   bool reads_in_pieces() const override { return false; }
+  double pass_share(PassKind kind, const Parameter& parameter) const override;
   Costs costs() const override;
 
  protected:

@@ -35,6 +35,7 @@ class MemoryRows {
   void append(int64_t count, std::vector<int32_t>& slots);
   // The vectors [count, dim] of the tokens added last, kept if that is wanted.
   void keep(const Tensor& outputs);
+  bool unshare() { return projected_.unshare() && outputs_.unshare(); }  // see PagedRows
   void trim(int64_t length);
   void transfer(StateArchive& archive);
 

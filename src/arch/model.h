@@ -30,6 +30,8 @@ struct Costs {
   double cache_bytes_constant = 0;  // and per sequence, however long its prompt is
 };
 
+enum class PassKind { read, write };
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -83,6 +85,12 @@ class Model {
     read(tape, {&piece, 1});
   }
   void decode(Tape& tape, State& state, int32_t id, std::span<float> logits);
+
+  // Of the passes that read a prompt or write a token, the share that runs all of the parameter. Rows of the embedding
+  // that are looked up come on top.
+  virtual double pass_share(PassKind kind, const Parameter& parameter) const {
+    return kind == PassKind::read && parameter.group() == MupGroup::embedding ? 0 : 1;
+  }
 
   virtual Costs costs() const = 0;
 

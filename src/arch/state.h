@@ -85,6 +85,9 @@ class State {
 
   // The same sequence once more. Both share pages until one of them writes to them.
   virtual std::unique_ptr<State> fork() const = 0;
+  // Pages of its own in place of those that it shares. False, and the content as it was, when the pages don't suffice
+  // or the architecture does not offer it.
+  virtual bool unshare() { return false; }
   // Forgets the last `count` of the tokens that were written (at most all of them).
   virtual void unwrite(int64_t count) = 0;
   // Keeps the first `length` of the tokens that were read, of a sequence whose block is closed. False, and nothing
@@ -107,6 +110,8 @@ class State {
   // it. False when the pages don't suffice; then the state is as it was before.
   virtual bool reserve_read(int64_t count) = 0;
   virtual bool reserve_write(int64_t count) = 0;
+  // Room for both, one after the other. Where both go to the same pages that is more than either call takes.
+  virtual bool reserve(int64_t read, int64_t write) { return reserve_read(read + write) && reserve_write(write); }
 
   // Saves all that the state is, or loads it into a new one, checking what can be wrong (arch/state_archive.h).
   virtual void transfer(StateArchive& archive) = 0;

@@ -31,6 +31,8 @@ class PagedRows {
   bool reserve(int64_t count);
   // Adds `count` tokens, for which there is room, and their rows in the pool's columns to `slots`.
   void append(int64_t count, std::vector<int32_t>& slots);
+  // Copies the pages that others hold too. False, and nothing changed, when the pool has too few pages.
+  bool unshare();
   void trim(int64_t length);  // keeps the first `length` tokens; room that is left goes back to the pool
 
   // Appends to `out` the rows of the tokens from `first` on, column by column.

@@ -72,8 +72,12 @@ bool Engine::step() {
   ++statistics_.steps;
   start_completions();
   auto writers = static_cast<int64_t>(sequences_.size());
+  statistics_.most_sequences = std::max(statistics_.most_sequences, writers);
+  Stopwatch watch;
   write_sequences();
+  statistics_.write_seconds += watch.restart();
   read_prompts(std::max(options_.step_tokens - writers, kPageTokens));
+  statistics_.read_seconds += watch.seconds();
   start_completions();
   finish_requests();
   return !queue_.empty() || !reading_.empty() || !writing_.empty();
@@ -126,7 +130,7 @@ void Engine::drop_cancelled() {
 
 bool Engine::reserve(State& state, int64_t read, int64_t write) {
   while (true) {
-    if (state.reserve_read(read) && state.reserve_write(write)) return true;
+    if (state.reserve(read, write)) return true;
     if (!prefixes_.evict()) return false;
     ++statistics_.evicted_prefixes;
   }

@@ -157,6 +157,63 @@ TEST_P(Sequences, FullCachesRefuseOneSequenceAndKeepTheOthers) {
   EXPECT_LE(worst(write(*late, std::span(tokens).subspan(15)), expected), kFloat32Bound);
 }
 
+TEST_P(Sequences, UnsharedForksHoldAsMuchOnceMore) {
+  std::vector<int32_t> tokens = ids(7, 16);
+  Logits expected = alone(tokens, 9);
+  auto state = model_->new_state(*caches_);
+  read(*state, {tokens.data(), 9});
+  write(*state, {tokens.data() + 9, 2});
+  int64_t one = caches_->bytes_in_use();
+  auto branch = state->fork();
+  EXPECT_EQ(caches_->bytes_in_use(), one);
+  if (!branch->unshare()) GTEST_SKIP() << "not offered";
+  EXPECT_EQ(caches_->bytes_in_use(), 2 * one);
+  state.reset();
+  Logits rest = write(*branch, std::span(tokens).subspan(11));
+  EXPECT_LE(worst(rest, Logits(expected.begin() + 2, expected.end())), kFloat32Bound);
+}
+
+// What pass_share() says, by changing one parameter after the other for one kind of pass. What a pass runs may be more
+// than what counts in the end: of a decoder-only model's last layer only keys and values are
+// kept.
+TEST_P(Sequences, PassesNeedTheParametersThatTheModelNames) {
+  std::vector<int32_t> tokens = ids(8, 20);
+  auto read_some = [&] {
+    auto state = model_->new_state(*caches_);
+    read(*state, {tokens.data(), 12});
+    return state;
+  };
+  auto write_rest = [&](State& state) { return write(state, std::span(tokens).subspan(12)); };
+  Logits expected = write_rest(*read_some());
+  int64_t only_read = 0, only_written = 0;
+  for (Parameter& parameter : model_->parameters().all()) {
+    auto* values = parameter.master().as<float>();
+    std::vector<float> kept(values, values + parameter.master().elements());
+    auto change = [&] {
+      for (size_t i = 0; i < kept.size(); ++i) values[i] = 0.5f * kept[i] + (i % 2 ? 0.1f : -0.2f);
+    };
+    auto restore = [&] { std::copy(kept.begin(), kept.end(), values); };
+    bool looked_up = parameter.group() == MupGroup::embedding;
+    bool reads = model_->pass_share(PassKind::read, parameter) > 0;
+    bool writes = model_->pass_share(PassKind::write, parameter) > 0;
+    change();
+    auto state = read_some();
+    restore();
+    if (!reads && !looked_up) EXPECT_EQ(write_rest(*state), expected) << "read: " << parameter.name();
+    state = read_some();
+    change();
+    Logits logits = write_rest(*state);
+    restore();
+    if (!writes) EXPECT_EQ(logits, expected) << "write: " << parameter.name();
+    if (writes) EXPECT_NE(logits, expected) << "write: " << parameter.name();
+    only_read += reads && !writes ? 1 : 0;
+    only_written += writes && !reads ? 1 : 0;
+  }
+  EXPECT_GT(only_written, 0) << "the output's table at least";
+  if (config_.arch == Arch::decoder) EXPECT_EQ(only_read, 0);
+  if (config_.arch == Arch::double_decoder) EXPECT_GT(only_read, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Small, Sequences, testing::ValuesIn(small_configs()),
                          [](const auto& test) { return test.param.name; });
 

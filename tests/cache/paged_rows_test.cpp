@@ -105,6 +105,25 @@ TEST(PagedRows, CopiesShareUntilOneWrites) {
   EXPECT_TRUE(holds(a, 100, 110, 2));
 }
 
+TEST(PagedRows, UnsharedCopiesHoldPagesOfTheirOwn) {
+  MemoryBudget budget(5 * 64 * kRowBytes);
+  PagePool pool(budget, kColumns, 4096);
+  PagedRows a(pool);
+  extend(a, 100, 1);
+  PagedRows b = a, c = a;
+  EXPECT_TRUE(b.unshare());
+  EXPECT_EQ(pool.pages_in_use(), 4);
+  EXPECT_TRUE(holds(b, 0, 100, 1));
+  EXPECT_NE(a.row(0), b.row(0));
+  EXPECT_FALSE(c.unshare()) << "one page is left, two are needed";
+  EXPECT_EQ(pool.pages_in_use(), 4);
+  EXPECT_EQ(c.row(0), a.row(0));
+  fill(b, 0, 2);
+  EXPECT_TRUE(holds(a, 0, 100, 1) && holds(b, 0, 100, 2));
+  EXPECT_TRUE(b.unshare()) << "nothing is shared any more";
+  EXPECT_EQ(pool.pages_in_use(), 4);
+}
+
 TEST(PagedRows, ARefusedReservationChangesNothing) {
   MemoryBudget budget(3 * 64 * kRowBytes);
   PagePool pool(budget, kColumns, 4096);
@@ -215,6 +234,8 @@ TEST(PagedRows, RandomHistoriesLeaveNoPageBehind) {
       auto kept = static_cast<size_t>(rng.below(static_cast<uint32_t>(s.values.size() + 1)));
       s.rows.trim(static_cast<int64_t>(kept));
       s.values.resize(kept);
+    } else if (what == 9) {
+      refused += s.rows.unshare() ? 0 : 1;
     } else {
       std::swap(s, live.back());
       live.pop_back();

@@ -139,6 +139,35 @@ TEST_P(Engines, FullCachesMakeRequestsWaitAndForgetPrefixes) {
   EXPECT_TRUE(refused.completions.front().ids.empty());
 }
 
+// A prompt and an answer that share pages: who has room for the prompts alone must not read them all at once.
+TEST(EngineAdmission, WhatHasBegunCanBeFinished) {
+  for (Arch arch : {Arch::decoder, Arch::double_decoder, Arch::encoder_decoder}) {
+    ModelConfig config = small_config(arch);
+    config.max_seq_len = 4 * kPageTokens;
+    Context ctx(1);
+    auto model = random_model(config, Precision::float32());
+    GenerationRequest asked;
+    asked.options.max_tokens = kPageTokens;
+    int64_t alone = 0;
+    for (int64_t limit : {int64_t{1} << 40, int64_t{0}}) {
+      Engine engine(ctx, *model, {.cache = {.bytes = limit > 0 ? limit : 2 * alone}, .reuse_prefixes = false});
+      std::vector<Engine::Ticket> tickets;
+      for (uint64_t i = 0; i < (limit > 0 ? 1u : 5u); ++i) {
+        asked.prompt = Prompt::continue_text(random_rows(config, 1, 2 * kPageTokens + 1, i).ids);
+        tickets.push_back(engine.submit(asked));
+      }
+      while (engine.step()) alone = std::max(alone, limit > 0 ? engine.caches().bytes_in_use() : 0);
+      for (Engine::Ticket ticket : tickets) {
+        GenerationResult result = *engine.take(ticket);
+        EXPECT_EQ(result.error, "") << arch_name(arch);
+        EXPECT_EQ(result.completions.front().ids.size(), static_cast<size_t>(kPageTokens));
+      }
+      EXPECT_EQ(engine.statistics().most_sequences, limit > 0 ? 1 : 2) << arch_name(arch);
+      EXPECT_GT(engine.statistics().write_seconds, 0);
+    }
+  }
+}
+
 TEST_P(Engines, BadRequestsAreRefusedByThemselves) {
   Engine engine(ctx_, *model_, {});
   GenerationRequest good = request(1, 5, 3), unknown = good, endless = good, none = good;
