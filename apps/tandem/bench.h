@@ -5,6 +5,7 @@
 
 namespace tandem::app {
 
+void add_bench_compare(CLI::App& bench, Action& action);
 void add_bench_generation(CLI::App& bench, Action& action);
 void add_bench_ops(CLI::App& bench, Action& action);
 void add_bench_train(CLI::App& bench, Action& action);

@@ -1,18 +1,16 @@
 // bench prefill, bench decode: speed and memory of reading prompts and of writing tokens.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 
-#include "arch/model_folder.h"
-#include "base/error.h"
 #include "base/json.h"
+#include "base/statistics.h"
 #include "bench.h"
+#include "bench_models.h"
+#include "eval/sequence_load.h"
 #include "kernels/peak.h"
 #include "model_options.h"
 #include "output.h"
-#include "statistics.h"
-#include "train/init.h"
 
 namespace tandem::app {
 namespace {
@@ -27,156 +25,125 @@ struct Options {
   bool json = false;
 };
 
-// Sequences of random tokens in caches that hold no more than writing needs.
-struct Load {
-  std::unique_ptr<Model> model;
-  std::unique_ptr<Caches> caches;
-  std::vector<std::unique_ptr<State>> states;
-  std::vector<int32_t> ids;
-};
-
 std::unique_ptr<Model> make(const Options& options, Context& ctx) {
-  Precision precision = chosen_precision(options.run.precision, ctx.isa());
-  std::unique_ptr<Model> model;
-  if (std::filesystem::is_regular_file(std::filesystem::path(options.run.model) / "config.json")) {
-    model = load_model(options.run.model, precision, ParameterStore::Gradients::none);
-  } else {
-    RunConfig run = load_run_config(options.run.model, options.overrides);
-    ModelConfig config = resolve_model(run);
-    // Room for what is measured, whatever the rows of training are.
-    config.max_seq_len = std::max(config.max_seq_len, options.context + 1);
-    model = make_model(config, precision, ParameterStore::Gradients::none, options.run.model);
-    model->parameters().initialise(static_cast<uint64_t>(run.seed));
-  }
-  if (options.context >= model->config().max_seq_len) {
-    throw InputError({.what = "context longer than the model's rows",
-                      .where = "--context",
-                      .got = fmt::format("{}", options.context),
-                      .expected = fmt::format("at most {}", model->config().max_seq_len - 1)});
-  }
-  model->parameters().pack(ctx, weight_format(options.run.quantize, precision));
-  return model;
+  BenchSubject subject = read_bench_subject(options.run.model, options.overrides, options.context, true);
+  return make_bench_model(subject, chosen_precision(options.run.precision, ctx.isa()), options.run.quantize, ctx);
 }
 
-Load make_load(const Options& options, Context& ctx) {
-  Load load;
-  load.model = make(options, ctx);
-  load.caches = load.model->new_caches({.encoder = EncoderState::recompute});
-  Rng rng(1, 0);
-  auto vocabulary = static_cast<uint32_t>(load.model->config().vocab_size);
-  for (int64_t i = 0; i < options.context; ++i) load.ids.push_back(static_cast<int32_t>(rng.below(vocabulary)));
-  return load;
-}
-
-// Reads the context into `batch` fresh states; seconds.
-double read_all(const Options& options, Tape& tape, Load& load) {
-  load.states.clear();
-  for (int64_t i = 0; i < options.batch; ++i) load.states.push_back(load.model->new_state(*load.caches));
-  auto total = static_cast<int64_t>(load.ids.size());
-  int64_t chunk = load.model->reads_in_pieces() ? options.chunk : total;
-  Stopwatch watch;
-  for (auto& state : load.states) {
-    for (int64_t first = 0; first < total; first += chunk) {
-      Piece piece{state.get(), std::span(load.ids).subspan(static_cast<size_t>(first),
-                                                           static_cast<size_t>(std::min(chunk, total - first)))};
-      tape.reset();
-      load.model->read(tape, {&piece, 1});
-    }
-    state->settle();
-  }
-  return watch.seconds();
-}
-
-// One token more for every sequence, taken back afterwards: every step has the same context.
-double write_all(Tape& tape, Load& load, const Tensor& logits) {
-  std::vector<Piece> pieces;
-  for (auto& state : load.states) pieces.push_back({state.get(), std::span(load.ids).first(1)});
-  Stopwatch watch;
-  tape.reset();
-  load.model->write(tape, pieces, logits);
-  double seconds = watch.seconds();
-  for (auto& state : load.states) state->unwrite(1);
-  return seconds;
-}
-
-OrderedJson common(const Options& options, const Load& load) {
-  const Model& model = *load.model;
-  StateBytes pages = load.states.front()->page_bytes();
+// What both verbs report.
+OrderedJson common(const Options& options, const Model& model, const StateBytes& cache, Context& ctx) {
   return {{"model", options.run.model},
           {"arch", arch_name(model.config().arch)},
           {"precision", dtype_name(model.parameters().precision().activation)},
           {"weights", weight_format_name(model.parameters().all().front().packed().format())},
           {"parameters", model.parameters().elements()},
+          {"threads", ctx.pool().threads()},
           {"context", options.context},
           {"batch", options.batch},
-          {"cache_bytes_live", pages.live}};
+          {"cache_bytes_live", cache.live},
+          {"cache_bytes_with_encoder", cache.with_encoder},
+          {"cache_bytes_at_rest", cache.at_rest}};
 }
+
+void add_rates(OrderedJson& json, double tokens, const std::vector<double>& seconds, double bytes, double read_peak) {
+  double usual = median(seconds), best = *std::min_element(seconds.begin(), seconds.end());
+  json["tokens_per_second"] = tokens / usual;
+  json["tokens_per_second_best"] = tokens / best;
+  json["ms_per_token"] = 1e3 * usual / tokens;
+  json["bytes_read_per_token"] = bytes / tokens;
+  json["read_gb_per_second"] = bytes / usual / 1e9;
+  json["peak_read_gb_per_second"] = read_peak / 1e9;
+  json["share_of_peak_read"] = bytes / usual / read_peak;
+}
+
+std::string summary(const OrderedJson& j) {
+  auto text = [&](const char* name) { return j[name].get<std::string>(); };
+  auto number = [&](const char* name) { return j[name].get<double>(); };
+  constexpr double kMiB = 1 << 20;
+  return fmt::format(
+      "{} {} ({} weights), context {}, batch {}: {:.1f} tokens/s (best {:.1f}), {:.3f} ms per token\n"
+      "  must read {:.2f} MB per token: {:.1f} GB/s, {:.0f} % of {:.1f} that the machine reads\n"
+      "  cache of a sequence: {:.2f} MiB, with the encoder's state {:.2f}, at rest {:.2f}\n",
+      text("arch"), text("precision"), text("weights"), j["context"].get<int64_t>(), j["batch"].get<int64_t>(),
+      number("tokens_per_second"), number("tokens_per_second_best"), number("ms_per_token"),
+      number("bytes_read_per_token") / 1e6, number("read_gb_per_second"), 100 * number("share_of_peak_read"),
+      number("peak_read_gb_per_second"), number("cache_bytes_live") / kMiB, number("cache_bytes_with_encoder") / kMiB,
+      number("cache_bytes_at_rest") / kMiB);
+}
+
+int print(const Options& options, const OrderedJson& json) {
+  if (options.json) {
+    write_json(json);
+  } else {
+    write_output(summary(json));
+  }
+  return 0;
+}
+
+// Shared machines change their speed within seconds: the peak is taken between the steps, again and again.
+class ReadPeak {
+ public:
+  void look(Context& ctx) {
+    if (best_ > 0 && watch_.seconds() < kSecondsBetween) return;
+    best_ = std::max(best_, kernels::measure_peak(ctx).read_bytes_per_second);
+    watch_.restart();
+  }
+  double best() const { return best_; }
+
+ private:
+  static constexpr double kSecondsBetween = 2;
+  double best_ = 0;
+  Stopwatch watch_;
+};
 
 int bench_decode(const Options& options) {
   Context ctx(options.run.threads);
-  Load load = make_load(options, ctx);
-  Tape tape(ctx, load.model->parameters().precision(), Tape::Mode::no_grad);
-  read_all(options, tape, load);
-  OrderedJson json = common(options, load);
-  Storage logits(DType::f32, {options.batch, load.model->config().vocab_size});
-  write_all(tape, load, logits.tensor());
+  std::unique_ptr<Model> model = make(options, ctx);
+  Tape tape(ctx, model->parameters().precision(), Tape::Mode::no_grad);
+  StateBytes cache = *measure_cache(tape, *model, options.context, options.chunk);
+  SequenceLoad load(tape, *model, options.context, options.batch);
+  load.resize(options.batch, options.chunk);
+  load.write();
   std::vector<double> seconds;
-  double read_peak = 0;
+  ReadPeak peak;
   for (Stopwatch watch; seconds.size() < 3 || watch.seconds() < options.seconds;) {
-    // The peak is taken between the steps: shared machines change their speed within seconds.
-    if (seconds.size() % 200 == 0) read_peak = std::max(read_peak, kernels::measure_peak(ctx).read_bytes_per_second);
-    seconds.push_back(write_all(tape, load, logits.tensor()));
+    peak.look(ctx);
+    seconds.push_back(load.write());
   }
   ctx.profiler().enable(true);
-  write_all(tape, load, logits.tensor());
-  double bytes = 0;
-  for (const ProfileEntry& op : ctx.profiler().entries()) bytes += op.bytes;
-  double step = median(seconds), best = *std::min_element(seconds.begin(), seconds.end());
-  auto batch = static_cast<double>(options.batch);
+  load.write();
+  double moved = 0;
+  for (const ProfileEntry& op : ctx.profiler().entries()) moved += op.bytes;
+  OrderedJson json = common(options, *model, cache, ctx);
   json["steps"] = seconds.size();
-  json["tokens_per_second"] = batch / step;
-  json["tokens_per_second_best"] = batch / best;
-  json["ms_per_token"] = 1e3 * step / batch;
-  json["bytes_moved_per_step"] = bytes;
-  json["gb_per_second"] = bytes / step / 1e9;
-  json["peak_read_gb_per_second"] = read_peak / 1e9;
-  if (options.json) {
-    write_json(json);
-    return 0;
-  }
-  write_output(fmt::format(
-      "{} {} ({} weights), context {}, batch {}: {:.1f} tokens/s (best {:.1f}), {:.3f} ms per "
-      "token, {:.1f} GB/s of {:.1f}, cache {:.2f} MiB\n",
-      json["arch"].get<std::string>(), json["precision"].get<std::string>(), json["weights"].get<std::string>(),
-      options.context, options.batch, batch / step, batch / best, 1e3 * step / batch, bytes / step / 1e9,
-      read_peak / 1e9, static_cast<double>(json["cache_bytes_live"].get<int64_t>()) / (1 << 20)));
-  return 0;
+  add_rates(json, static_cast<double>(options.batch), seconds, load.bytes_read_per_step(), peak.best());
+  json["bytes_moved_per_step"] = moved;
+  return print(options, json);
 }
 
 int bench_prefill(const Options& options) {
   Context ctx(options.run.threads);
-  Load load = make_load(options, ctx);
-  Tape tape(ctx, load.model->parameters().precision(), Tape::Mode::no_grad);
-  read_all(options, tape, load);
+  std::unique_ptr<Model> model = make(options, ctx);
+  Tape tape(ctx, model->parameters().precision(), Tape::Mode::no_grad);
+  StateBytes cache = *measure_cache(tape, *model, options.context, options.chunk);
+  SequenceLoad load(tape, *model, options.context, options.batch);
+  load.read(options.batch, options.chunk);
   std::vector<double> seconds;
+  ReadPeak peak;
   for (Stopwatch watch; seconds.size() < 3 || watch.seconds() < options.seconds;) {
-    seconds.push_back(read_all(options, tape, load));
+    peak.look(ctx);
+    seconds.push_back(*load.read(options.batch, options.chunk));
   }
-  OrderedJson json = common(options, load);
-  auto tokens = static_cast<double>(options.context * options.batch);
-  double best = *std::min_element(seconds.begin(), seconds.end());
+  int64_t chunk = model->reads_in_pieces() ? options.chunk : options.context;
+  double bytes = 0;
+  for (int64_t first = 0; first < options.context; first += chunk) {
+    bytes += weight_bytes_per_pass(*model, PassKind::read, std::min(chunk, options.context - first));
+  }
+  OrderedJson json = common(options, *model, cache, ctx);
   json["runs"] = seconds.size();
-  json["tokens_per_second"] = tokens / median(seconds);
-  json["tokens_per_second_best"] = tokens / best;
-  if (options.json) {
-    write_json(json);
-    return 0;
-  }
-  write_output(fmt::format("{} {} ({} weights), {} prompts of {} tokens: {:.0f} tokens/s (best {:.0f})\n",
-                           json["arch"].get<std::string>(), json["precision"].get<std::string>(),
-                           json["weights"].get<std::string>(), options.batch, options.context,
-                           json["tokens_per_second"].get<double>(), tokens / best));
-  return 0;
+  auto batch = static_cast<double>(options.batch), context = static_cast<double>(options.context);
+  add_rates(json, batch * context, seconds, batch * bytes, peak.best());
+  return print(options, json);
 }
 
 CLI::App* add_verb(CLI::App& bench, const char* name, const char* help, const std::shared_ptr<Options>& options) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "bench.h"
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
@@ -21,7 +22,6 @@
 #include "kernels/span_attention.h"
 #include "nn/layers.h"
 #include "output.h"
-#include "statistics.h"
 #include "train/run_config.h"
 
 namespace tandem::app {

@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/statistics.h"
 #include "bench.h"
 #include "kernels/peak.h"
 #include "output.h"
-#include "statistics.h"
 #include "train/init.h"
 #include "train/run_config.h"
 #include "train/step.h"

@@ -190,12 +190,21 @@ std::string FieldList::type_of(const Field& field) {
     case 6: return std::get<TextForm>(field.member).form;
     default: break;
   }
-  const Choice& choice = std::get<Choice>(field.member);
+  return joined(canonical_choices(field), "|");
+}
+
+std::vector<std::string> FieldList::canonical_choices(const Field& field) {
   std::vector<std::string> names;
-  for (size_t i = 0; i < choice.choices.size(); ++i) {
-    if (choice.canonical[i]) names.push_back(choice.choices[i]);
+  const auto* choice = std::get_if<Choice>(&field.member);
+  for (size_t i = 0; choice && i < choice->choices.size(); ++i) {
+    if (choice->canonical[i]) names.push_back(choice->choices[i]);
   }
-  return joined(names, "|");
+  return names;
+}
+
+std::vector<std::string> FieldList::choices(std::string_view name) const {
+  const Field* field = find(name);
+  return field ? canonical_choices(*field) : std::vector<std::string>();
 }
 
 void FieldList::assign(const Field& field, const Json& value, const std::string& where) {

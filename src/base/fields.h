@@ -51,6 +51,8 @@ class FieldList {
   void set_text(std::string_view name, std::string_view text, const std::string& where);
 
   Json get(std::string_view name) const;
+  // What a field with named values may be set to, in the order of the list; empty for others and unknown names.
+  std::vector<std::string> choices(std::string_view name) const;
 
   // Whether set(), set_text() or apply() has given the field a value: what a user has named, and not a default.
   bool was_set(std::string_view name) const;
@@ -101,6 +103,7 @@ class FieldList {
   void assign_and_mark(const Field& field, const Json& value, const std::string& where);
   void apply_object(const std::string& prefix, const Json& object, const std::string& where);
   static Json value_of(const Field& field);
+  static std::vector<std::string> canonical_choices(const Field& field);
   static std::string type_of(const Field& field);
   static void assign(const Field& field, const Json& value, const std::string& where);
   static Json parse_text(const Field& field, std::string_view text, const std::string& where);

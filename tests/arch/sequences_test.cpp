@@ -174,8 +174,8 @@ TEST_P(Sequences, UnsharedForksHoldAsMuchOnceMore) {
 }
 
 // What pass_share() says, by changing one parameter after the other for one kind of pass. What a pass runs may be more
-// than what counts in the end: of a decoder-only model's last layer only keys and values are
-// kept.
+// than what counts in the end: of a decoder-only model's last layer only keys and values
+// are kept.
 TEST_P(Sequences, PassesNeedTheParametersThatTheModelNames) {
   std::vector<int32_t> tokens = ids(8, 20);
   auto read_some = [&] {
@@ -199,19 +199,29 @@ TEST_P(Sequences, PassesNeedTheParametersThatTheModelNames) {
     change();
     auto state = read_some();
     restore();
-    if (!reads && !looked_up) EXPECT_EQ(write_rest(*state), expected) << "read: " << parameter.name();
+    if (!reads && !looked_up) {
+      EXPECT_EQ(write_rest(*state), expected) << "read: " << parameter.name();
+    }
     state = read_some();
     change();
     Logits logits = write_rest(*state);
     restore();
-    if (!writes) EXPECT_EQ(logits, expected) << "write: " << parameter.name();
-    if (writes) EXPECT_NE(logits, expected) << "write: " << parameter.name();
+    if (!writes) {
+      EXPECT_EQ(logits, expected) << "write: " << parameter.name();
+    }
+    if (writes) {
+      EXPECT_NE(logits, expected) << "write: " << parameter.name();
+    }
     only_read += reads && !writes ? 1 : 0;
     only_written += writes && !reads ? 1 : 0;
   }
   EXPECT_GT(only_written, 0) << "the output's table at least";
-  if (config_.arch == Arch::decoder) EXPECT_EQ(only_read, 0);
-  if (config_.arch == Arch::double_decoder) EXPECT_GT(only_read, 0);
+  if (config_.arch == Arch::decoder) {
+    EXPECT_EQ(only_read, 0);
+  }
+  if (config_.arch == Arch::double_decoder) {
+    EXPECT_GT(only_read, 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Small, Sequences, testing::ValuesIn(small_configs()),

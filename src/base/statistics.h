@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace tandem::app {
+namespace tandem {
 
 // Of at least one value.
 inline double median(std::vector<double> values) {
@@ -13,4 +13,4 @@ inline double median(std::vector<double> values) {
   return n % 2 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-}  // namespace tandem::app
+}  // namespace tandem
