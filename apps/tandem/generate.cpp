@@ -1,4 +1,6 @@
 // generate: text from a model, as it is being written.
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -8,6 +10,7 @@
 #include "input.h"
 #include "interrupt.h"
 #include "output.h"
+#include "text/detokenizer.h"
 #include "text/unicode.h"
 #include "verbs.h"
 
@@ -36,19 +39,53 @@ OrderedJson to_json(const Tokenizer& tokenizer, const TokenLogProbability& token
   return {{"id", token.id}, {"token", text}, {"log_probability", token.log_probability}};
 }
 
-OrderedJson log_probabilities_json(const Tokenizer& tokenizer, const Generation& generation) {
+OrderedJson log_probabilities_json(const Tokenizer& tokenizer, std::span<const int32_t> ids,
+                                   const std::vector<double>& values,
+                                   const std::vector<std::vector<TokenLogProbability>>& top) {
   OrderedJson list = OrderedJson::array();
-  for (size_t i = 0; i < generation.log_probabilities.size(); ++i) {
-    OrderedJson one = to_json(tokenizer, {generation.ids[i], generation.log_probabilities[i]});
+  for (size_t i = 0; i < values.size(); ++i) {
+    OrderedJson one = to_json(tokenizer, {ids[i], values[i]});
     one["top"] = OrderedJson::array();
-    if (i < generation.top_log_probabilities.size()) {
-      for (const TokenLogProbability& top : generation.top_log_probabilities[i]) {
-        one["top"].push_back(to_json(tokenizer, top));
-      }
+    if (i < top.size()) {
+      for (const TokenLogProbability& each : top[i]) one["top"].push_back(to_json(tokenizer, each));
     }
     list.push_back(std::move(one));
   }
   return list;
+}
+
+// The texts of a beam search behind the best.
+OrderedJson others_json(const Tokenizer& tokenizer, const std::vector<Generation>& others) {
+  OrderedJson list = OrderedJson::array();
+  for (const Generation& each : others) {
+    Detokenizer detokenizer(tokenizer, /*skip_special=*/true);
+    std::string text;
+    for (int32_t id : each.ids) text += id < tokenizer.vocab_size() ? detokenizer.push(id) : "";
+    text += detokenizer.finish();
+    list.push_back({{"text", text},
+                    {"ids", each.ids},
+                    {"score", each.score},
+                    {"finish_reason", finish_reason_name(each.finish_reason)}});
+  }
+  return list;
+}
+
+// What is there only when it was asked for.
+void add_asked(OrderedJson& json, const Tokenizer& tokenizer, const Prompt& prompt, const GenerationOptions& asked,
+               const TextGeneration& result) {
+  if (asked.sampling.log_probabilities) {
+    json["log_probabilities"] = log_probabilities_json(tokenizer, result.tokens.ids, result.tokens.log_probabilities,
+                                                       result.tokens.top_log_probabilities);
+  }
+  if (asked.prompt_log_probabilities) {
+    std::vector<int32_t> ids = prompt.ids();
+    json["prompt_log_probabilities"] =
+        log_probabilities_json(tokenizer, std::span(ids).subspan(1), result.prompt.values, result.prompt.top);
+  }
+  if (asked.beams.width > 0) {
+    json["score"] = result.tokens.score;
+    json["others"] = others_json(tokenizer, result.others);
+  }
 }
 
 OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
@@ -60,7 +97,10 @@ OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
           {"generated_tokens", result.tokens.ids.size()},
           {"prefill_seconds", result.tokens.prefill_seconds},
           {"decode_seconds", result.tokens.decode_seconds},
-          {"tokens_per_second", result.tokens.tokens_per_second()}};
+          {"tokens_per_second", result.tokens.tokens_per_second()},
+          {"passes", result.tokens.passes},
+          {"proposed_tokens", result.tokens.proposed_tokens},
+          {"accepted_tokens", result.tokens.accepted_tokens}};
 }
 
 // The text, streamed or as JSON.
@@ -68,7 +108,8 @@ TextGeneration write_text(Context& ctx, const LoadedModel& loaded, const Generat
                           GenerationOptions generation, const std::string& text) {
   Prompt prompt = make_prompt(loaded, text, options.chat);
   if (options.chat) generation.eos = chat_dialogue(loaded).ends();
-  Generator generator(ctx, *loaded.model);
+  // One sequence more for log-probabilities of the prompt.
+  Generator generator(ctx, *loaded.model, std::max<int64_t>(generation.beams.width, 1) + 1);
   bool stream = !options.json;
   if (stream && options.echo) write_output(text);
   auto on_text = [&](std::string_view piece) {
@@ -80,9 +121,7 @@ TextGeneration write_text(Context& ctx, const LoadedModel& loaded, const Generat
     write_output("\n");
   } else {
     OrderedJson json = to_json(result, text);
-    if (options.top_log_probabilities) {
-      json["log_probabilities"] = log_probabilities_json(loaded.tokenizer, result.tokens);
-    }
+    add_asked(json, loaded.tokenizer, prompt, generation, result);
     write_json(json);
   }
   return result;

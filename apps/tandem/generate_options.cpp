@@ -44,6 +44,9 @@ SamplingOptions sampling_options(const GenerateOptions& options) {
     sampling.log_probabilities = true;
     sampling.top_log_probabilities = *options.top_log_probabilities;
   }
+  if (options.generation.prompt_log_probabilities && !options.json) {
+    throw InputError({.what = "--prompt-log-probabilities needs --json"});
+  }
   sampling.check("generate");
   return sampling;
 }
@@ -69,10 +72,39 @@ void add_sampling_options(CLI::App& verb, GenerateOptions& options) {
       ->allow_extra_args(false);
   verb.add_option("--allow", sampling.allowed, "Write only tokens with these ids; may be repeated")
       ->allow_extra_args(false);
+  verb.add_option("--force", sampling.forced,
+                  "The first token written has this id; may be repeated for those behind it")
+      ->allow_extra_args(false);
   verb.add_option("--json-schema", options.json_schema, "Write only JSON that satisfies the schema in this file");
   verb.add_option("--grammar", options.grammar, "Write only texts of the grammar (GBNF) in this file");
   verb.add_option("--log-probabilities", options.top_log_probabilities,
                   "With --json: of every token written, and of the N most probable ones")
+      ->type_name("N");
+}
+
+// How tokens are looked for, written and measured.
+void add_writing_options(CLI::App& verb, GenerateOptions& options) {
+  SpeculationOptions& speculation = options.generation.speculation;
+  verb.add_option("--speculative", speculation.draft, "Propose up to N tokens by looking up the last ones; 0: off")
+      ->check(CLI::Range(int64_t{0}, int64_t{256}))
+      ->type_name("N")
+      ->capture_default_str();
+  verb.add_option("--fold", options.fold, "Read what was written every R tokens: never or R")
+      ->type_name("R")
+      ->capture_default_str();
+  BeamOptions& beams = options.generation.beams;
+  verb.add_option("--beams", beams.width, "Beam search: follow N texts and print the most probable; 0: off")
+      ->check(CLI::Range(int64_t{0}, int64_t{256}))
+      ->type_name("N")
+      ->capture_default_str();
+  verb.add_option("--length-penalty", beams.length_penalty, "Of a beam search: above 0 longer texts score higher")
+      ->capture_default_str();
+  verb.add_option("--best", beams.best, "With --json: the best N texts of a beam search")
+      ->type_name("N")
+      ->capture_default_str();
+  verb.add_flag("--early-stopping", beams.early_stopping, "End a beam search when as many texts as beams are finished");
+  verb.add_option("--prompt-log-probabilities", options.generation.prompt_log_probabilities,
+                  "With --json: of the prompt's tokens, and of the N most probable ones in their places")
       ->type_name("N");
 }
 
@@ -89,6 +121,7 @@ void add_generate_options(CLI::App& verb, GenerateOptions& options) {
   verb.add_option("--temperature", sampling.temperature, "0: always the most probable token")->capture_default_str();
   verb.add_option("--top-k", sampling.top_k, "Draw among the k most probable tokens; 0: all")->capture_default_str();
   add_sampling_options(verb, options);
+  add_writing_options(verb, options);
   verb.add_option("--seed", sampling.seed, "Of the draws; the same seed gives the same text")->capture_default_str();
   verb.add_option("--stop", options.stops, "End before this text; may be given several times")->allow_extra_args(false);
   verb.add_flag("--chat", options.chat,
@@ -107,6 +140,7 @@ void add_generate_options(CLI::App& verb, GenerateOptions& options) {
 ReadOptions read_options(const GenerateOptions& options) {
   ReadOptions read{options.generation, read_constraint(options)};
   read.generation.sampling = sampling_options(options);
+  read.generation.fold = parse_fold(options.fold, "--fold");
   return read;
 }
 

@@ -22,6 +22,7 @@ struct GenerateOptions {
   std::optional<int64_t> top_log_probabilities;  // given: log-probabilities are printed
   std::string json_schema;                       // files; empty: none
   std::string grammar;
+  std::string fold = "never";
   bool chat = false;
   bool interactive = false;
   std::string on_full = "stop";  // or "drop"

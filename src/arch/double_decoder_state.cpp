@@ -94,6 +94,7 @@ bool DoubleDecoderState::reserve_read(int64_t count) {
 }
 
 bool DoubleDecoderState::reserve_write(int64_t count) {
+  own_ids.reserve(own_ids.size() + static_cast<size_t>(count));
   // Nothing was read before: the first token will be.
   return own.reserve(count) && (memory.length() > 0 ? memory.reserve(0) : reserve_read(count > 0 ? 1 : 0));
 }

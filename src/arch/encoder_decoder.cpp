@@ -102,6 +102,7 @@ class EncoderDecoderState final : public State {
   bool reserve_read(int64_t count) override { return memory.reserve(count); }
   bool reserve_write(int64_t count) override {
     if (count == 0) return memory.reserve(0);
+    own_ids.reserve(own_ids.size() + static_cast<size_t>(count));
     return own.reserve(count + 1) && memory.reserve(memory.length() > 0 ? 0 : 1);
   }
   void transfer(StateArchive& archive) override {
@@ -180,14 +181,14 @@ Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std:
                                   std::span<const ops::KeyValueHeads> memory, const PagePool* cache) {
   nn::Pass own{positions, &rotary_.table(), &own_plan_}, reads{positions, &rotary_.table(), &memory_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
-  seen("hidden.dec_embed", x);
+  if (!cache) seen("hidden.dec_embed", x);  // a training pass
   for (size_t i = 0; i < decoder_.size(); ++i) {
     nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
     x = decoder_[i].forward(tape, x, memory[i], own, reads, cache ? &columns : nullptr);
-    seen(fmt::format("hidden.dec.{}", i), x);
+    if (!cache) seen(fmt::format("hidden.dec.{}", i), x);
   }
   x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
-  seen("hidden.out_norm", x);
+  if (!cache) seen("hidden.out_norm", x);
   return x;
 }
 
@@ -271,17 +272,17 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
   own_plan_.clear(1);
   memory_plan_.clear(1);
   memory_plan_.order = QueryOrder::by_query;
-  std::vector<int32_t> row_ids, wanted;  // of one piece, with BOS; rows whose logits are asked for
+  wanted_.clear();
   for (const Piece& piece : pieces) {
     EncoderDecoderState& state = state_of(piece);
-    row_ids.assign(piece.ids.begin(), piece.ids.end());
+    row_ids_.assign(piece.ids.begin(), piece.ids.end());
     bool begins = state.own.length() == 0, replaced = begins && state.opened_the_text;
-    if (replaced) row_ids.front() = static_cast<int32_t>(config().bos_id);
-    if (begins && !replaced) row_ids.insert(row_ids.begin(), static_cast<int32_t>(config().bos_id));
-    auto count = static_cast<int64_t>(row_ids.size());
-    int64_t first = pass_.add(row_ids, state.first_position() + state.own.length());
+    if (replaced) row_ids_.front() = static_cast<int32_t>(config().bos_id);
+    if (begins && !replaced) row_ids_.insert(row_ids_.begin(), static_cast<int32_t>(config().bos_id));
+    auto count = static_cast<int64_t>(row_ids_.size());
+    int64_t first = pass_.add(row_ids_, state.first_position() + state.own.length());
     for (int64_t t = first + (begins && !replaced ? 1 : 0); t < first + count; ++t) {
-      wanted.push_back(static_cast<int32_t>(t));
+      wanted_.push_back(static_cast<int32_t>(t));
     }
     pass_.write_causal(own_plan_, 0, state.own, count);
     memory_plan_.add_run(first, first + count);
@@ -289,11 +290,12 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
     state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
   }
   const EncoderDecoderState& any = state_of(pieces.front());
-  std::vector<ops::KeyValueHeads> memory;
-  for (size_t i = 0; i < decoder_.size(); ++i) memory.push_back(layer_heads(tape, any.memory.projected().pool(), i));
-  Var x = decode_layers(tape, pass_.ids, pass_.positions, memory, &any.own.pool());
-  bool all = static_cast<int64_t>(wanted.size()) == pass_.size();
-  logits_of(tape, all ? x : ops::select_rows(tape, x, wanted), logits);
+  memory_heads_.clear();
+  for (size_t i = 0; i < decoder_.size(); ++i)
+    memory_heads_.push_back(layer_heads(tape, any.memory.projected().pool(), i));
+  Var x = decode_layers(tape, pass_.ids, pass_.positions, memory_heads_, &any.own.pool());
+  bool all = static_cast<int64_t>(wanted_.size()) == pass_.size();
+  logits_of(tape, all ? x : ops::select_rows(tape, x, wanted_), logits);
 }
 
 double EncoderDecoder::pass_share(PassKind kind, const Parameter& parameter) const {

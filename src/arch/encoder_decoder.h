@@ -94,6 +94,9 @@ class EncoderDecoder final : public Model {
   PagedPass pass_;
   std::vector<int32_t> memory_slots_;
   WakingRows waking_;
+  std::vector<int32_t> row_ids_;  // of one piece, with BOS
+  std::vector<int32_t> wanted_;   // rows whose logits are asked for
+  std::vector<ops::KeyValueHeads> memory_heads_;
 };
 
 }  // namespace tandem

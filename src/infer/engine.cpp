@@ -31,19 +31,42 @@ void Engine::save_prefixes() {
   if (store_) store_->save(prefixes_);
 }
 
-Engine::Ticket Engine::submit(GenerationRequest asked) {
+void Engine::check(const GenerationRequest& asked) const {
   check_generation(model_.config(), asked.prompt, asked.options);
-  if (asked.completions < 1) {
-    throw InputError(
-        {.what = "number of completions", .got = fmt::format("{}", asked.completions), .expected = "at least 1"});
+  const int64_t width = asked.options.beams.width;
+  if (asked.completions < 1 || (width > 0 && asked.completions > 1)) {
+    throw InputError({.what = "number of completions",
+                      .got = fmt::format("{}", asked.completions),
+                      .expected = width > 0 ? "1: a beam search gives its best texts" : "at least 1"});
   }
+  if (width > options_.most_sequences) {
+    throw InputError({.what = "beam search too wide",
+                      .got = fmt::format("{}", width),
+                      .expected = fmt::format("at most {} sequences", options_.most_sequences)});
+  }
+  if (asked.options.prompt_log_probabilities && !model_.reads_in_pieces()) {
+    throw InputError({.what = "no log-probabilities of the prompt from a model that reads it in both directions",
+                      .expected = "a model that reads in one"});
+  }
+}
+
+Engine::Ticket Engine::submit(GenerationRequest asked) {
+  check(asked);
   auto request = std::make_unique<Request>();
   request->ticket = next_ticket_++;
   request->asked = std::move(asked);
-  request->result.completions.resize(static_cast<size_t>(request->asked.completions));
+  request->fold = request->asked.options.fold.value_or(options_.fold);
+  const BeamOptions& beams = request->asked.options.beams;
+  request->result.completions.resize(static_cast<size_t>(beams.width > 0 ? beams.best : request->asked.completions));
   for (Generation& each : request->result.completions) each.prompt_tokens = request->asked.prompt.tokens();
   queue_.push_back(std::move(request));
   return queue_.back()->ticket;
+}
+
+int64_t Engine::writers() const {
+  auto count = static_cast<int64_t>(sequences_.size());
+  for (const Search& search : searches_) count += static_cast<int64_t>(search.beams.size());
+  return count;
 }
 
 int64_t Engine::most_tokens(const Request& request) const {
@@ -71,12 +94,13 @@ bool Engine::step() {
   if (reading_.empty() && writing_.empty()) return !queue_.empty();
   ++statistics_.steps;
   start_completions();
-  auto writers = static_cast<int64_t>(sequences_.size());
-  statistics_.most_sequences = std::max(statistics_.most_sequences, writers);
+  statistics_.most_sequences = std::max(statistics_.most_sequences, static_cast<int64_t>(sequences_.size()));
   Stopwatch watch;
-  write_sequences();
+  int64_t written = write_sequences();
   statistics_.write_seconds += watch.restart();
-  read_prompts(std::max(options_.step_tokens - writers, kPageTokens));
+  drop_cancelled();
+  int64_t budget = std::max(options_.step_tokens - written, kPageTokens);
+  read_prompts(budget - measure_prompts(budget));
   statistics_.read_seconds += watch.seconds();
   start_completions();
   finish_requests();
@@ -108,6 +132,7 @@ void Engine::drop_cancelled() {
       for (Generation& each : request->result.completions) each.finish_reason = FinishReason::cancelled;
       request->started = request->asked.completions;
       request->prompt.reset();
+      request->measuring.reset();
       writing_.push_back(std::move(request));
     }
     std::erase(from, nullptr);
@@ -125,12 +150,23 @@ void Engine::drop_cancelled() {
   for (Sequence& sequence : sequences_) {
     if (cancelled(*sequence.request)) end(sequence, FinishReason::cancelled);
   }
-  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
+  for (Search& search : searches_) {
+    if (!cancelled(*search.request)) continue;
+    for (Generation& each : search.request->result.completions) each.finish_reason = FinishReason::cancelled;
+    leave(search);
+  }
+  drop_ended();
 }
 
-bool Engine::reserve(State& state, int64_t read, int64_t write) {
+void Engine::drop_ended() {
+  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
+  std::erase_if(searches_, [](const Search& search) { return search.beams.empty(); });
+}
+
+bool Engine::reserve(const Request& request, State& state, int64_t read, int64_t write) {
   while (true) {
-    if (state.reserve(read, write)) return true;
+    // What is written will be read when it is folded.
+    if (state.reserve(request.fold > 0 ? read + write : read, write)) return true;
     if (!prefixes_.evict()) return false;
     ++statistics_.evicted_prefixes;
   }
@@ -153,15 +189,24 @@ PrefixTree::Match Engine::find_prefix(std::span<const int32_t> ids) {
   return loaded.tokens > match.tokens ? std::move(loaded) : std::move(match);
 }
 
+// For what a completion may still write, of which `written` tokens are there.
+bool Engine::reserve_rest(const Request& request, State& state, int64_t written) {
+  return reserve(request, state, 0, most_tokens(request) - written);
+}
+
 // Room for the whole prompt and one completion is taken at once: what has begun can be finished.
 bool Engine::admit(Request& request) {
   const std::vector<int32_t>& ids = request.asked.prompt.read;
   PrefixTree::Match match;
   if (options_.reuse_prefixes) match = find_prefix(ids);
   std::unique_ptr<State> state = match.state ? std::move(match.state) : model_.new_state(*caches_);
-  int64_t more = static_cast<int64_t>(ids.size()) - match.tokens, written = most_tokens(request);
-  int64_t folded = options_.fold > 0 ? written : 0;
-  if (!reserve(*state, more + folded, written)) return false;
+  auto tokens = static_cast<int64_t>(ids.size());
+  if (!reserve(request, *state, tokens - match.tokens, most_tokens(request))) return false;
+  if (request.asked.options.prompt_log_probabilities && tokens > 0) {
+    std::unique_ptr<State> measuring = model_.new_state(*caches_);
+    if (!reserve(request, *measuring, 0, tokens)) return false;
+    request.measuring = std::move(measuring);
+  }
   request.prompt = std::move(state);
   request.read = match.tokens;
   request.result.reused_tokens = match.tokens;
@@ -190,7 +235,7 @@ int64_t Engine::read_prompts(int64_t budget) {
   tape_.reset();
   model_.read(tape_, pieces_);
   statistics_.read_tokens += budget - left;
-  while (!reading_.empty() &&
+  while (!reading_.empty() && !reading_.front()->measuring &&
          reading_.front()->read == static_cast<int64_t>(reading_.front()->asked.prompt.read.size())) {
     Request& request = *reading_.front();
     if (request.prompt->resting()) {  // awake once for all completions
@@ -211,19 +256,33 @@ int64_t Engine::read_prompts(int64_t budget) {
 
 void Engine::start_completions() {
   for (auto& request : writing_) {
-    while (request->started < request->asked.completions && start_completion(*request)) {
+    bool searches = request->asked.options.beams.width > 0;
+    while (request->started < request->asked.completions &&
+           (searches ? start_search(*request) : start_completion(*request))) {
     }
+    // First come, first served: what comes later would take the room.
+    if (request->started < request->asked.completions) return;
   }
 }
 
+// Steps that follow do not ask for memory.
+void Engine::make_room(Sequence& sequence, Generation& generation) const {
+  const GenerationOptions& options = sequence.request->asked.options;
+  auto tokens = static_cast<size_t>(most_tokens(*sequence.request));
+  sequence.history.reserve(sequence.history.size() + tokens);
+  sequence.draft.reserve(static_cast<size_t>(options.speculation.draft));
+  generation.ids.reserve(tokens);
+  if (options.sampling.log_probabilities) generation.log_probabilities.reserve(tokens);
+  if (options.sampling.top_log_probabilities > 0) generation.top_log_probabilities.reserve(tokens);
+}
+
 bool Engine::start_completion(Request& request) {
-  if (static_cast<int64_t>(sequences_.size()) >= options_.most_sequences) return false;
+  if (writers() >= options_.most_sequences) return false;
   const GenerationRequest& asked = request.asked;
   bool last = request.started + 1 == asked.completions;
   std::unique_ptr<State> state = last ? std::move(request.prompt) : request.prompt->fork();
-  int64_t written = most_tokens(request);
-  if (!reserve(*state, options_.fold > 0 ? written : 0, written)) {
-    if (!sequences_.empty()) {  // which will end and leave room
+  if (!reserve_rest(request, *state, 0)) {
+    if (writers() > 0) {  // which will end and leave room
       if (last) request.prompt = std::move(state);
       return false;
     }
@@ -233,78 +292,11 @@ bool Engine::start_completion(Request& request) {
   }
   SamplingOptions sampling = asked.options.sampling;
   sampling.seed += static_cast<uint64_t>(request.started);
-  sequences_.push_back({&request, request.started, std::move(state), Sampler(sampling), asked.prompt.ids(), {}});
-  sequences_.back().history.reserve(sequences_.back().history.size() + static_cast<size_t>(written));
+  sequences_.push_back({&request, request.started, std::move(state), Sampler(sampling), asked.prompt.ids(), {}, {}});
+  make_room(sequences_.back(), request.result.completions[static_cast<size_t>(request.started)]);
   ++request.started;
   ++request.running;
   return true;
-}
-
-void Engine::write_sequences() {
-  if (sequences_.empty()) return;
-  fold_blocks();
-  if (sequences_.empty()) return;
-  pieces_.clear();
-  for (Sequence& sequence : sequences_) {
-    pieces_.push_back({sequence.state.get(), std::span(sequence.history).last(1)});
-  }
-  tape_.reset();
-  Tensor logits = logits_.tensor().slice_rows(0, static_cast<int64_t>(sequences_.size()));
-  model_.write(tape_, pieces_, logits);
-  auto vocabulary = static_cast<size_t>(model_.config().vocab_size);
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    ++statistics_.written_tokens;
-    try {
-      choose(sequences_[i], {logits.row<float>(static_cast<int64_t>(i)), vocabulary});
-    } catch (const InputError& e) {
-      sequences_[i].request->result.error = e.what();
-      end(sequences_[i], FinishReason::cancelled);
-    }
-  }
-  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
-}
-
-void Engine::fold_blocks() {
-  if (options_.fold <= 0) return;
-  for (Sequence& sequence : sequences_) {
-    if (sequence.state->written() < options_.fold) continue;
-    tape_.reset();
-    try {
-      model_.fold(tape_, *sequence.state);
-      sequence.state->settle();
-    } catch (const InputError& e) {  // no room for the encoder's state
-      sequence.request->result.error = e.what();
-      end(sequence, FinishReason::cancelled);
-    }
-  }
-  std::erase_if(sequences_, [](const Sequence& sequence) { return !sequence.state; });
-}
-
-bool Engine::choose(Sequence& sequence, std::span<const float> logits) {
-  const GenerationRequest& asked = sequence.request->asked;
-  Generation& generation = sequence.request->result.completions[static_cast<size_t>(sequence.completion)];
-  int32_t id = sequence.sampler.next(logits, sequence.history, static_cast<size_t>(asked.prompt.tokens()));
-  sequence.history.push_back(id);
-  generation.ids.push_back(id);
-  if (asked.options.sampling.log_probabilities) {
-    generation.log_probabilities.push_back(sequence.sampler.log_probability());
-  }
-  if (asked.options.sampling.top_log_probabilities > 0) {
-    auto top = sequence.sampler.top();
-    generation.top_log_probabilities.emplace_back(top.begin(), top.end());
-  }
-  Next next = asked.on_token ? asked.on_token(sequence.completion, id) : Next::go_on;
-  const std::vector<int32_t>& eos = asked.options.eos;
-  if (std::find(eos.begin(), eos.end(), id) != eos.end()) {
-    end(sequence, FinishReason::eos);
-  } else if (next != Next::go_on) {
-    end(sequence, next == Next::stop ? FinishReason::stop : FinishReason::cancelled);
-  } else if (static_cast<int64_t>(generation.ids.size()) == asked.options.max_tokens) {
-    end(sequence, FinishReason::length);
-  } else if (static_cast<int64_t>(sequence.history.size()) == model_.config().max_seq_len) {
-    end(sequence, FinishReason::context);
-  }
-  return sequence.state != nullptr;
 }
 
 void Engine::end(Sequence& sequence, FinishReason reason) {
@@ -323,10 +315,16 @@ void Engine::end(Sequence& sequence, FinishReason reason) {
   sequence.state.reset();
 }
 
+void Engine::fail(Sequence& sequence, const std::string& error) {
+  sequence.request->result.error = error;
+  end(sequence, FinishReason::cancelled);
+}
+
 void Engine::fail(Request& request, const std::string& error) {
   request.result.error = error;
   request.started = request.asked.completions;
   request.prompt.reset();
+  request.measuring.reset();
 }
 
 void Engine::finish_requests() {

@@ -12,6 +12,7 @@
 
 #include "arch/model.h"
 #include "base/clock.h"
+#include "infer/beam_search.h"
 #include "infer/generation.h"
 #include "infer/prefix_store.h"
 #include "infer/prefix_tree.h"
@@ -25,7 +26,7 @@ struct EngineOptions {
   int64_t step_tokens = 512;
   int64_t most_sequences = 64;  // that write at the same time
   bool reuse_prefixes = true;
-  int64_t fold = 0;  // a block is closed and read when it has so many tokens; 0: never
+  int64_t fold = kNeverFold;  // of requests that do not say it themselves
   // Where prefixes outlive the engine (infer/prefix_store.h), which looks for them there and saves them when it ends;
   // empty: nowhere. Files of together at most `prefix_bytes`.
   std::filesystem::path prefix_folder;
@@ -36,14 +37,15 @@ struct GenerationRequest {
   Prompt prompt;
   GenerationOptions options;
   int64_t completions = 1;  // from the same prompt; the seed of the n-th is options.sampling.seed + n
-  // Called for every new token.
+  // Called for every new token. A beam search calls it at its end, for one text after the other.
   std::function<Next(int64_t completion, int32_t id)> on_token;
-  // Looked at before each step; when set, the request ends as cancelled.
+  // Looked at before each step and each pass; when set, the request ends as cancelled.
   std::shared_ptr<const std::atomic<bool>> cancelled;
 };
 
 struct GenerationResult {
-  std::vector<Generation> completions;
+  std::vector<Generation> completions;  // of a beam search: the best texts, the best first
+  PromptLogProbabilities prompt;
   int64_t reused_tokens = 0;  // of the prompt, which earlier requests had read
   StateBytes cache;           // pages that the completion which ended last held then
   std::string error;          // one line; empty: none. Then completions hold what was written before it
@@ -60,6 +62,8 @@ struct EngineStatistics {
   int64_t most_sequences = 0;  // that wrote in the same step
   double read_seconds = 0;     // of the steps, in passes that read prompts
   double write_seconds = 0;    // and in those that write, with the choice of tokens
+  int64_t proposed_tokens = 0;  // by lookup
+  int64_t accepted_tokens = 0;  // of these
 };
 
 class Engine {
@@ -72,7 +76,8 @@ class Engine {
   ~Engine();
 
   // Puts a request at the end of the queue. InputError for ids outside the vocabulary, a prompt that leaves no room
-  // below max_seq_len, sampling options out of range, and a request that the caches cannot hold even alone.
+  // below max_seq_len and options out of range: then nothing was queued. Everything that goes wrong later (caches that
+  // cannot hold the request even alone, weights that give no numbers) is the error of that request's result.
   Ticket submit(GenerationRequest request);
   // One token for every sequence that writes, and a piece of the prompts that wait. False when there is nothing to do.
   bool step();
@@ -96,6 +101,10 @@ class Engine {
     int64_t read = 0;               // tokens of asked.prompt.read
     int64_t started = 0;            // completions
     int64_t running = 0;
+    int64_t fold = kNeverFold;  // the length of its blocks
+    // Writes the prompt, for its log-probabilities; null: they are there or not asked for.
+    std::unique_ptr<State> measuring;
+    int64_t measured = 0;  // tokens of asked.prompt.read
     Stopwatch clock;
   };
   // One completion that writes.
@@ -105,22 +114,60 @@ class Engine {
     std::unique_ptr<State> state;
     Sampler sampler;
     std::vector<int32_t> history;  // ids of the sequence; all but the last are in the state
+    std::vector<int32_t> draft;    // what is proposed to follow it, in the pass at hand
     Stopwatch clock;
   };
 
+  // A beam search. Of its `width` states those of live beams write; the others keep the room that is theirs.
+  struct Search {
+    struct Beam {
+      std::unique_ptr<State> state;
+      ConstraintState constraint;
+      std::vector<int32_t> history;  // all but the last are in the state
+    };
+    Request* request;
+    BeamSearch search;
+    Sampler sampler;  // the chain
+    std::vector<Beam> beams;
+    Stopwatch clock;
+  };
+
+  void check(const GenerationRequest& asked) const;
+  int64_t writers() const;                            // sequences and beams
   int64_t most_tokens(const Request& request) const;  // that one completion may write
   bool cancelled(const Request& request) const;
   void drop_cancelled();
   PrefixTree::Match find_prefix(std::span<const int32_t> ids);
   bool admit(Request& request);
-  bool reserve(State& state, int64_t read, int64_t write);
+  bool reserve(const Request& request, State& state, int64_t read, int64_t write);
+  bool reserve_rest(const Request& request, State& state, int64_t written);
+  int64_t measure_prompts(int64_t budget);
+  void take_measures(Request& request, const Tensor& logits, int64_t row, int64_t count);
   int64_t read_prompts(int64_t budget);
   void start_completions();
   bool start_completion(Request& request);
-  void write_sequences();
+  void make_room(Sequence& sequence, Generation& generation) const;
+  // infer/engine_writing.cpp
+  int64_t write_sequences();  // tokens of the pass
+  void fold_block(const Request& request, State& state, int64_t written);
   void fold_blocks();
-  bool choose(Sequence& sequence, std::span<const float> logits);  // false: it has ended
+  void propose(Sequence& sequence, int64_t most);
+  void accept(Sequence& sequence, const Tensor& logits, int64_t row);
+  std::optional<FinishReason> choose(Sequence& sequence, std::span<const float> logits);
+  Tensor logits_of(int64_t rows);  // to be filled by a pass
+  std::span<const float> row_of(const Tensor& logits, int64_t row) const;
+
+  // infer/engine_beams.cpp
+  bool start_search(Request& request);
+  void follow(Search& search, const Tensor& logits, int64_t row);
+  void regroup(Search& search, std::span<const BeamSearch::Origin> origins);
+  void end(Search& search);
+  void leave(Search& search);
+  void fail(Search& search, const std::string& error);
+
   void end(Sequence& sequence, FinishReason reason);
+  void fail(Sequence& sequence, const std::string& error);
+  void drop_ended();
   void fail(Request& request, const std::string& error);
   void finish_requests();
 
@@ -135,8 +182,9 @@ class Engine {
   std::deque<std::unique_ptr<Request>> writing_;  // prompt read, completions started or to be started
   std::deque<std::pair<Ticket, GenerationResult>> ended_;
   std::vector<Sequence> sequences_;
+  std::vector<Search> searches_;
   std::vector<Piece> pieces_;
-  Storage logits_;  // [most_sequences, V]
+  Storage logits_;  // [as many rows as the largest pass had, V]
   Ticket next_ticket_ = 1;
   EngineStatistics statistics_;
 };

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -35,10 +37,39 @@ enum class FinishReason {
 };
 std::string_view finish_reason_name(FinishReason reason);
 
+// When a block that is written is closed and read: when it has so many tokens, or never.
+inline constexpr int64_t kNeverFold = 0;
+// "never" or a number; InputError for anything else.
+int64_t parse_fold(const std::string& text, const std::string& where);
+
+// Speculative decoding by lookup (infer/lookup.h): tokens that followed the same ids earlier in the sequence are
+// proposed, and one pass writes them all. Of these the sampler takes as many as it draws itself, so that the tokens are
+// those of a run without.
+struct SpeculationOptions {
+  int64_t draft = 0;     // tokens proposed in a pass, at most; 0: off
+  int64_t longest = 3;   // so many of the last tokens are looked up first,
+  int64_t shortest = 1;  // then fewer, down to this
+};
+
+// Beam search (infer/beam_search.h): nothing is drawn; the most probable texts are looked for. Steps 0 to 4 of the
+// sampling options act on the model's log-probabilities.
+struct BeamOptions {
+  int64_t width = 0;            // texts that are followed at a time; 0: no beam search
+  double length_penalty = 0;    // above 0 longer texts are preferred, 0: the sum of log-probabilities decides
+  bool early_stopping = false;  // as soon as `width` texts are finished
+  int64_t best = 1;             // results, at most `width`
+};
+
 struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_tokens = 128;
-  std::vector<int32_t> eos;  // any of them ends the text
+  std::vector<int32_t> eos;     // any of them ends the text
+  std::optional<int64_t> fold;  // none: as the engine's options have it
+  SpeculationOptions speculation;
+  BeamOptions beams;
+  // Given: log-probabilities of every token of the prompt but the first, and of the N most probable ones in its place,
+  // as if the model had written the prompt itself from its first token on, with this fold.
+  std::optional<int64_t> prompt_log_probabilities;
 };
 
 struct Generation {
@@ -46,11 +77,21 @@ struct Generation {
   std::vector<double> log_probabilities;                                // one per id, when asked for
   std::vector<std::vector<TokenLogProbability>> top_log_probabilities;  // likewise
   FinishReason finish_reason = FinishReason::length;
+  double score = 0;  // of a beam search
   int64_t prompt_tokens = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  int64_t passes = 0;           // in which the tokens were written
+  int64_t proposed_tokens = 0;  // by lookup
+  int64_t accepted_tokens = 0;  // of these
 
   double tokens_per_second() const { return decode_seconds > 0 ? static_cast<double>(ids.size()) / decode_seconds : 0; }
+};
+
+// One entry per token of the prompt but the first, under the model's own distribution.
+struct PromptLogProbabilities {
+  std::vector<double> values;
+  std::vector<std::vector<TokenLogProbability>> top;
 };
 
 // What to do after a token.

@@ -46,6 +46,25 @@ std::vector<uint64_t> possible_tokens(const SamplingOptions& options, size_t voc
   return bits;
 }
 
+// InputError when a forced token is excluded, or when the constraint admits none of it in its place.
+void check_forced(const SamplingOptions& options, const std::vector<uint64_t>& possible, const std::string& where) {
+  ConstraintState state(options.constraint);
+  for (int32_t id : options.forced) {
+    auto at = static_cast<size_t>(id);
+    bool admitted = test_bit(possible, at);
+    if (admitted && state.active()) {
+      std::span<const uint64_t> mask = state.mask();
+      admitted = at / 64 < mask.size() && (mask[at / 64] >> at % 64 & 1) != 0;
+      if (admitted) state.accept(id);
+    }
+    if (admitted) continue;
+    throw InputError({.what = "a forced token is not possible",
+                      .where = where,
+                      .got = fmt::format("{}", id),
+                      .hint = "'allowed', 'banned' or the constraint exclude it"});
+  }
+}
+
 }  // namespace
 
 void SamplingOptions::check(const std::string& where) const {
@@ -68,10 +87,12 @@ void SamplingOptions::check(const std::string& where) const {
 
 void SamplingOptions::check(const std::string& where, int64_t vocab_size) const {
   check(where);
+  for (int32_t id : forced) require_id(id, "forced", vocab_size, where);
   for (int32_t id : allowed) require_id(id, "allowed", vocab_size, where);
   for (int32_t id : banned) require_id(id, "banned", vocab_size, where);
   for (const TokenBias& bias : logit_bias) require_id(bias.id, "logit_bias", vocab_size, where);
   auto bits = possible_tokens(*this, static_cast<size_t>(vocab_size));
+  check_forced(*this, bits, where);
   for (size_t id = 0; id < static_cast<size_t>(vocab_size); ++id) {
     if (test_bit(bits, id)) return;
   }
@@ -138,9 +159,8 @@ void Sampler::penalise_counts(std::span<const int32_t> written) {
   }
 }
 
-// Steps 1 to 4.
-void Sampler::adjust(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens) {
-  std::copy(logits.begin(), logits.end(), logits_.begin());
+// Steps 1 to 4 on logits_.
+void Sampler::adjust(std::span<const int32_t> history, size_t prompt_tokens) {
   auto outside = [&](int32_t id) { return id < 0 || static_cast<size_t>(id) >= vocab_size_; };
   auto bad = std::find_if(history.begin(), history.end(), outside);
   if (bad != history.end()) require_id(*bad, "history", static_cast<int64_t>(vocab_size_), "sampling");
@@ -250,19 +270,55 @@ int32_t Sampler::draw(std::span<const float> logits, double largest) {
   return pick();
 }
 
+void Sampler::check_finite(std::span<const float> logits, int32_t best) const {
+  if (best >= 0 && !std::isinf(logits[static_cast<size_t>(best)])) return;
+  throw InputError({.what = "the model's logits are not finite",
+                    .got = best < 0 ? "NaN" : "infinity",
+                    .hint = "are its weights damaged?"});
+}
+
+// Step 0; -1 behind the forced tokens.
+int32_t Sampler::forced(std::span<const int32_t> history, size_t prompt_tokens) const {
+  size_t written = history.size() - std::min(prompt_tokens, history.size());
+  return written < options_.forced.size() ? options_.forced[written] : -1;
+}
+
+bool Sampler::scores_never_positive() const {
+  return options_.presence_penalty >= 0 && options_.frequency_penalty >= 0 &&
+         std::all_of(options_.logit_bias.begin(), options_.logit_bias.end(),
+                     [](const TokenBias& bias) { return bias.value <= 0; });
+}
+
+std::span<const float> Sampler::scores(std::span<const float> logits, std::span<const int32_t> history,
+                                       size_t prompt_tokens, const ConstraintState& constraint) {
+  prepare(logits.size());
+  check_finite(logits, largest_logit(logits));
+  measure(logits);
+  logits_.resize(logits.size());
+  for (size_t v = 0; v < logits.size(); ++v) {
+    logits_[v] = static_cast<float>(static_cast<double>(logits[v]) - log_sum_);
+  }
+  if (int32_t id = forced(history, prompt_tokens); id >= 0) {
+    float kept = logits_[static_cast<size_t>(id)];
+    std::fill(logits_.begin(), logits_.end(), kImpossible);
+    logits_[static_cast<size_t>(id)] = kept;
+    return logits_;
+  }
+  constraint_ = constraint;
+  adjust(history, prompt_tokens);
+  return logits_;
+}
+
 int32_t Sampler::next(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens) {
   prepare(logits.size());
   int32_t best = largest_logit(logits);
-  if (best < 0 || std::isinf(logits[static_cast<size_t>(best)])) {
-    throw InputError({.what = "the model's logits are not finite",
-                      .got = best < 0 ? "NaN" : "infinity",
-                      .hint = "are its weights damaged?"});
-  }
-  bool measured = options_.log_probabilities || options_.top_log_probabilities > 0;
-  if (measured) measure(logits);
+  check_finite(logits, best);
+  if (measured()) measure(logits);
+  if (int32_t id = forced(history, prompt_tokens); id >= 0) return take(logits, id);
   std::span<const float> adjusted = logits;
   if (changes_logits()) {
-    adjust(logits, history, prompt_tokens);
+    std::copy(logits.begin(), logits.end(), logits_.begin());
+    adjust(history, prompt_tokens);
     adjusted = logits_;
     best = largest_logit(adjusted);
   }
@@ -272,9 +328,12 @@ int32_t Sampler::next(std::span<const float> logits, std::span<const int32_t> hi
                       .hint = constraint_.active() ? "can the tokenizer write what the constraint asks for?"
                                                    : "too many are excluded"});
   }
-  int32_t id = options_.temperature == 0 ? best : draw(adjusted, adjusted[static_cast<size_t>(best)]);
+  return take(logits, options_.temperature == 0 ? best : draw(adjusted, adjusted[static_cast<size_t>(best)]));
+}
+
+int32_t Sampler::take(std::span<const float> logits, int32_t id) {
   if (constraint_.active()) constraint_.accept(id);
-  if (measured) log_probability_ = static_cast<double>(logits[static_cast<size_t>(id)]) - log_sum_;
+  if (measured()) log_probability_ = static_cast<double>(logits[static_cast<size_t>(id)]) - log_sum_;
   return id;
 }
 

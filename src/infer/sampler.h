@@ -21,6 +21,10 @@ struct TokenBias {
 // The steps, in the order in which they act. The defaults change nothing: greedy decoding of the model's own
 // distribution. Each step sees the tokens that those before it have left, with probabilities that sum to 1 over them.
 struct SamplingOptions {
+  // 0. The first tokens that are written are these, whatever the other steps say; `allowed` must hold and `banned` must
+  // not hold them, and a constraint must admit them: it is a constraint on the whole text.
+  std::vector<int32_t> forced;
+
   // 1. Which tokens are possible at all.
   std::vector<int32_t> allowed;  // only these; empty: all
   std::vector<int32_t> banned;   // never these, allowed or not
@@ -52,7 +56,8 @@ struct SamplingOptions {
 
   // InputError naming the field that is out of range.
   void check(const std::string& where) const;
-  // Also of ids outside a vocabulary of `vocab_size` tokens, and when no token of it is possible.
+  // Also of ids outside a vocabulary of `vocab_size` tokens, when no token of it is possible, and when forced tokens
+  // are not.
   void check(const std::string& where, int64_t vocab_size) const;
 };
 
@@ -77,6 +82,15 @@ class Sampler {
   // InputError when the largest logit is not a finite number (damaged weights), and when no token is possible.
   int32_t next(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens = 0);
 
+  // For searches that choose themselves: the model's log-probabilities [V] behind steps 0 to 4, -infinity for tokens
+  // that are impossible. The constraint is the one given, and stays where it is. Valid until the next call. InputError
+  // as next(), but for tokens that are all impossible.
+  std::span<const float> scores(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens,
+                                const ConstraintState& constraint);
+  double log_sum() const { return log_sum_; }  // of the exponentials of the logits, of the last scores()
+  // Whether no step can make a log-probability positive.
+  bool scores_never_positive() const;
+
   // Of the last next(), when asked for. `top` has the most probable first, the smaller id on a tie; fewer than asked
   // for when fewer have a probability at all.
   // Of options.constraint, with the tokens drawn so far.
@@ -95,11 +109,15 @@ class Sampler {
 
   void prepare(size_t vocab_size);
   bool changes_logits() const;
-  void adjust(std::span<const float> logits, std::span<const int32_t> history, size_t prompt_tokens);
+  void adjust(std::span<const int32_t> history, size_t prompt_tokens);
+  void check_finite(std::span<const float> logits, int32_t best) const;
+  int32_t forced(std::span<const int32_t> history, size_t prompt_tokens) const;
   void mask();
   void penalise_repetition(std::span<const int32_t> history);
   void penalise_counts(std::span<const int32_t> written);
+  bool measured() const { return options_.log_probabilities || options_.top_log_probabilities > 0; }
   void measure(std::span<const float> logits);
+  int32_t take(std::span<const float> logits, int32_t id);
 
   int32_t draw(std::span<const float> logits, double largest);
   void collect(std::span<const float> logits, double largest);

@@ -1,6 +1,7 @@
 #include "infer/text_generation.h"
 
 #include <atomic>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -13,11 +14,13 @@ TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, c
                              const GenerationOptions& options, const std::vector<std::string>& stop_strings,
                              const OnText& on_text, const std::function<bool()>& cancelled) {
   TextStream stream(tokenizer, stop_strings, on_text);
-  auto on_token = [&](int32_t id) {
-    Next next = stream.push(id);
-    return next == Next::go_on && cancelled && cancelled() ? Next::cancel : next;
-  };
-  TextGeneration result{.tokens = generator.run(prompt, options, on_token), .text = {}};
+  auto on_token = [&](int32_t id) { return stream.push(id); };
+  GenerationResult all = generator.run_all(prompt, options, on_token, cancelled);
+  TextGeneration result;
+  result.tokens = std::move(all.completions.front());
+  result.others.assign(std::make_move_iterator(all.completions.begin() + 1),
+                       std::make_move_iterator(all.completions.end()));
+  result.prompt = std::move(all.prompt);
   result.tokens.finish_reason = stream.finish(result.tokens.finish_reason);
   result.text = stream.text();
   return result;

@@ -15,10 +15,12 @@ namespace tandem {
 
 struct TextGeneration {
   Generation tokens;
-  std::string text;  // without stop string and special tokens
+  std::string text;                // without stop string and special tokens
+  std::vector<Generation> others;  // of a beam search, behind the best
+  PromptLogProbabilities prompt;
 };
 
-// `cancelled` is asked after every token.
+// `cancelled` is asked before every pass, of the prompt as well.
 TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, const Prompt& prompt,
                              const GenerationOptions& options, const std::vector<std::string>& stop_strings,
                              const OnText& on_text = {}, const std::function<bool()>& cancelled = {});

@@ -249,9 +249,10 @@ TEST_P(PackedSequences, BitsDoNotDependOnThePass) {
     model->parameters().pack(ctx, format.weights);
     Tape tape(ctx, format.precision, Tape::Mode::no_grad);
     auto caches = model->new_caches({});
-    auto ids = [&](size_t i) { return random_rows(config, 1, static_cast<int64_t>(60 + 37 * i % 200), 20 + i).ids; };
-    // Reads in pieces of `chunk`, `batch` sequences in a pass, the first of them last; four steps of writing.
-    auto run = [&](size_t batch, size_t chunk) {
+    auto ids = [&](size_t i) { return random_rows(config, 1, static_cast<int64_t>(66 + 37 * i % 200), 20 + i).ids; };
+    // Reads in pieces of `chunk`, `batch` sequences in a pass, the first of them last; four tokens are written, some at
+    // a time, over the border of a page.
+    auto run = [&](size_t batch, size_t chunk, size_t at_once = 1) {
       std::vector<std::vector<int32_t>> tokens;
       std::vector<std::unique_ptr<State>> states;
       for (size_t i = 0; i < batch; ++i) {
@@ -268,22 +269,26 @@ TEST_P(PackedSequences, BitsDoNotDependOnThePass) {
         model->read(tape, pieces);
       }
       std::vector<float> out;
-      Storage logits(DType::f32, {static_cast<int64_t>(batch), config.vocab_size});
-      for (size_t step = 0; step < 4; ++step) {
+      Storage logits(DType::f32, {static_cast<int64_t>(batch * at_once), config.vocab_size});
+      for (size_t step = 0; step < 4; step += at_once) {
         std::vector<Piece> pieces;
         for (size_t i = 0; i < batch; ++i) {
-          pieces.push_back({states[i].get(), std::span(tokens[i]).subspan(tokens[i].size() - 4 + step, 1)});
+          pieces.push_back({states[i].get(), std::span(tokens[i]).subspan(tokens[i].size() - 4 + step, at_once)});
         }
         tape.reset();
         model->write(tape, pieces, logits.tensor());
-        const float* last = logits.tensor().row<float>(static_cast<int64_t>(batch) - 1);
-        out.insert(out.end(), last, last + config.vocab_size);
+        const float* last = logits.tensor().row<float>(static_cast<int64_t>((batch - 1) * at_once));
+        out.insert(out.end(), last, last + static_cast<int64_t>(at_once) * config.vocab_size);
       }
       return out;
     };
     std::vector<float> alone = run(1, 300);
     for (size_t batch : {size_t{2}, size_t{4}, size_t{8}}) {
       EXPECT_EQ(run(batch, 300), alone) << weight_format_name(format.weights) << ", " << batch << " sequences";
+    }
+    for (size_t at_once : {size_t{2}, size_t{4}}) {
+      EXPECT_EQ(run(1, 300, at_once), alone) << weight_format_name(format.weights) << ", " << at_once << " at once";
+      EXPECT_EQ(run(5, 300, at_once), alone) << weight_format_name(format.weights) << ", 5 by " << at_once;
     }
     if (!model->reads_in_pieces()) continue;
     for (size_t chunk : {size_t{1}, size_t{7}, size_t{64}, size_t{100}}) {

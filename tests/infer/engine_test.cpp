@@ -1,41 +1,16 @@
 #include "infer/engine.h"
 
-#include <gtest/gtest.h>
+#include <algorithm>
 
-#include "arch/model_check.h"
 #include "base/error.h"
-#include "infer/generator.h"
+#include "infer/engine_check.h"
 
 namespace tandem::test {
 namespace {
 
-class Engines : public testing::TestWithParam<NamedConfig> {
+class Engines : public EngineTest, public testing::WithParamInterface<NamedConfig> {
  protected:
-  const ModelConfig& config_ = GetParam().config;
-  Context ctx_{2};
-  std::unique_ptr<Model> model_ = random_model(config_, Precision::float32());
-
-  GenerationRequest request(uint64_t seed, int64_t prompt_tokens, int64_t max_tokens, double temperature = 0) {
-    GenerationRequest out;
-    out.prompt = Prompt::continue_text(random_rows(config_, 1, prompt_tokens, seed).ids);
-    out.options.max_tokens = max_tokens;
-    out.options.sampling.temperature = temperature;
-    out.options.sampling.seed = seed;
-    out.options.sampling.log_probabilities = true;
-    return out;
-  }
-  Generation alone(const GenerationRequest& request) {
-    Generator generator(ctx_, *model_);
-    return generator.run(request.prompt, request.options);
-  }
-  static void expect_same(const Generation& ours, const Generation& expected) {
-    EXPECT_EQ(ours.ids, expected.ids);
-    EXPECT_EQ(ours.finish_reason, expected.finish_reason);
-    ASSERT_EQ(ours.log_probabilities.size(), expected.log_probabilities.size());
-    for (size_t i = 0; i < ours.ids.size(); ++i) {
-      EXPECT_NEAR(ours.log_probabilities[i], expected.log_probabilities[i], 1e-4) << i;
-    }
-  }
+  Engines() : EngineTest(GetParam().config) {}
 };
 
 TEST_P(Engines, ManyRequestsAtOnceGetWhatEachGetsAlone) {
@@ -181,6 +156,93 @@ TEST_P(Engines, BadRequestsAreRefusedByThemselves) {
   expect_same(engine.wait(ticket).completions.front(), alone(good));
 }
 
+// A prompt of many pieces is given up between two of them, and a step reads no more than its budget.
+TEST_P(Engines, CancelledBetweenThePiecesOfAPrompt) {
+  ModelConfig config = config_;
+  config.max_seq_len = 600;
+  auto model = random_model(config, Precision::float32());
+  Engine engine(ctx_, *model, {.step_tokens = 64});
+  auto flag = std::make_shared<std::atomic<bool>>(false);
+  GenerationRequest asked;
+  asked.prompt = Prompt::continue_text(random_rows(config, 1, 400, 1).ids);
+  asked.options.max_tokens = 5;
+  asked.cancelled = flag;
+  Engine::Ticket ticket = engine.submit(asked);
+  int64_t read = 0;
+  for (int step = 0; step < 3 && model->reads_in_pieces(); ++step) {
+    engine.step();
+    EXPECT_LE(engine.statistics().read_tokens - read, 64);
+    read = engine.statistics().read_tokens;
+    EXPECT_FALSE(engine.take(ticket).has_value());
+  }
+  *flag = true;
+  while (engine.step()) {
+  }
+  EXPECT_EQ(engine.statistics().read_tokens, read) << "nothing is read once the flag is set";
+  GenerationResult result = *engine.take(ticket);
+  EXPECT_EQ(result.completions.front().finish_reason, FinishReason::cancelled);
+  EXPECT_EQ(engine.caches().bytes_in_use(), 0);
+}
+
+// The flag of one request is set while another one's token is chosen: its next piece is not read any more.
+TEST_P(Engines, CancelledBetweenThePassesOfAStep) {
+  Engine engine(ctx_, *model_, {.step_tokens = 1, .reuse_prefixes = false});
+  auto flag = std::make_shared<std::atomic<bool>>(false);
+  GenerationRequest writer = request(1, 3, 5), reader = request(2, 12, 5);
+  writer.on_token = [&](int64_t, int32_t) {
+    *flag = true;
+    return Next::go_on;
+  };
+  reader.cancelled = flag;
+  Engine::Ticket first = engine.submit(writer);
+  engine.step();
+  int64_t read = engine.statistics().read_tokens;
+  Engine::Ticket second = engine.submit(reader);
+  engine.step();
+  EXPECT_EQ(engine.statistics().read_tokens, read);
+  EXPECT_EQ(engine.wait(second).completions.front().finish_reason, FinishReason::cancelled);
+  EXPECT_EQ(engine.wait(first).error, "");
+}
+
+TEST_P(Engines, ForcedTokensComeFirst) {
+  GenerationRequest asked = request(5, 6, 8, 1);
+  asked.options.sampling.forced = {9, 9, 4};
+  asked.options.sampling.temperature = 0;
+  Generation ours = alone(asked);
+  ASSERT_EQ(ours.ids.size(), 8u);
+  EXPECT_EQ(std::vector<int32_t>(ours.ids.begin(), ours.ids.begin() + 3), (std::vector<int32_t>{9, 9, 4}));
+  // The rest is what follows a prompt that ends in them.
+  GenerationRequest longer = request(5, 6, 5);
+  std::vector<int32_t> ids = asked.prompt.ids();
+  ids.insert(ids.end(), {9, 9, 4});
+  longer.prompt = Prompt::continue_text(ids);
+  Generation rest = alone(longer);
+  if (config_.arch == Arch::decoder) {  // where blocks open elsewhere, the model sees another text
+    EXPECT_EQ(std::vector<int32_t>(ours.ids.begin() + 3, ours.ids.end()), rest.ids);
+  }
+  Engine engine(ctx_, *model_, {});
+  asked.options.sampling.banned = {9};
+  EXPECT_THROW(engine.submit(asked), InputError);
+  asked.options.sampling.banned = {};
+  asked.options.sampling.forced = {static_cast<int32_t>(config_.vocab_size)};
+  EXPECT_THROW(engine.submit(asked), InputError);
+}
+
+// One request's fold beside another's.
+TEST_P(Engines, EveryRequestHasItsOwnFold) {
+  Engine engine(ctx_, *model_, {.most_sequences = 3, .fold = 2});
+  std::vector<GenerationRequest> all{request(1, 5, 10), request(1, 5, 10), request(1, 5, 10)};
+  all[0].options.fold = kNeverFold;
+  all[1].options.fold = 3;
+  std::vector<Engine::Ticket> tickets;
+  for (const GenerationRequest& each : all) tickets.push_back(engine.submit(each));
+  all[2].options.fold = 2;  // the engine's
+  for (size_t i = 0; i < all.size(); ++i) expect_same(engine.wait(tickets[i]).completions.front(), alone(all[i]));
+  GenerationRequest bad = request(1, 5, 10);
+  bad.options.fold = -7;
+  EXPECT_THROW(engine.submit(bad), InputError);
+}
+
 // Requests of random lengths that come, go and are cancelled leave no page behind.
 TEST_P(Engines, RandomLoadLeavesNoPageBehind) {
   Engine engine(ctx_, *model_, {.step_tokens = 64, .most_sequences = 5, .fold = 3});
@@ -230,6 +292,12 @@ TEST(EngineFold, TokensAreThoseOfFullForwardsOverBlocks) {
       EXPECT_EQ(ours.ids, std::vector<int32_t>(ids.begin() + 6, ids.end())) << "fold " << fold;
     }
   }
+}
+
+TEST(Folding, LengthsOfBlocksAreReadFromText) {
+  EXPECT_EQ(parse_fold("never", "test"), kNeverFold);
+  EXPECT_EQ(parse_fold("64", "test"), 64);
+  for (const char* bad : {"", "0", "-1", "64x", "always"}) EXPECT_THROW(parse_fold(bad, "test"), InputError);
 }
 
 }  // namespace
