@@ -20,4 +20,8 @@ void add_text_options(CLI::App& verb, TextOptions& options);
 
 HeldOut pack_text(const LoadedModel& loaded, const TextOptions& options);
 
+// Rows of `length` tokens, BOS and a piece of one document each; the rest of a document that fills no row is not read.
+// InputError when no document is so long.
+HeldOut pack_documents(const LoadedModel& loaded, const TextOptions& options, int64_t length);
+
 }  // namespace tandem::app

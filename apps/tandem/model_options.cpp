@@ -70,6 +70,7 @@ LoadedModel load(const ModelOptions& options, Context& ctx) {
   }
   DocumentTokens document_tokens = find_document_tokens(tokenizer, DataConfig{});
   set_boundaries(config, options.boundaries);
+  if (options.max_seq_len > 0) config.max_seq_len = options.max_seq_len;
   Precision precision = chosen_precision(options.precision, ctx.isa());
   std::unique_ptr<Model> model = load_model(folder, config, precision, ParameterStore::Gradients::none);
   if (options.generates || options.quantize != "none") {

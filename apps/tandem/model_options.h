@@ -22,6 +22,9 @@ struct ModelOptions {
   // that scores are those of training to the last digit.
   bool generates = false;
   std::string boundaries;  // how blocks are chosen instead of as in training; empty: as in training
+  // Rows may be so long instead of as long as the model's own: rotary tables go on, over distances that the model has
+  // never seen. Only for studies of what lies beyond; 0: the model's own.
+  int64_t max_seq_len = 0;
 };
 
 // MODEL, --threads and --precision; or only the last two.

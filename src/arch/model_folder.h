@@ -21,7 +21,7 @@ ModelConfig read_model_config(const std::filesystem::path& folder);
 // Reads config and weights. InputError when a tensor is missing, superfluous, or of another shape or type.
 std::unique_ptr<Model> load_model(const std::filesystem::path& folder, const Precision& precision,
                                   ParameterStore::Gradients gradients);
-// The same with another config than the folder's: its choices of blocks may differ.
+// The same with another config than the folder's: its choices of blocks and the length of its rows may differ.
 std::unique_ptr<Model> load_model(const std::filesystem::path& folder, const ModelConfig& config,
                                   const Precision& precision, ParameterStore::Gradients gradients);
 

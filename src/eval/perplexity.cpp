@@ -14,6 +14,8 @@ constexpr int64_t kRowsPerPass = 4;
 
 }  // namespace
 
+double PositionLoss::loss() const { return loss_sum / static_cast<double>(tokens); }
+
 double EvalResult::loss() const { return loss_sum / static_cast<double>(tokens); }
 
 double EvalResult::perplexity() const { return std::exp(loss()); }
@@ -44,11 +46,42 @@ void ignore_document_tokens(Batch& batch, const ModelConfig& config) {
   }
 }
 
+// Every row anew from its start on.
+void open_blocks(Batch& batch, int64_t tokens) {
+  batch.boundaries.clear();
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    for (int64_t t = tokens; t < batch.length; t += tokens) {
+      batch.boundaries.push_back(static_cast<int32_t>(row * batch.length + t));
+    }
+  }
+}
+
+std::vector<PositionLoss> empty_ranges(const std::vector<int64_t>& ends) {
+  std::vector<PositionLoss> ranges;
+  for (int64_t end : ends) ranges.push_back({.begin = ranges.empty() ? 0 : ranges.back().end, .end = end});
+  return ranges;
+}
+
+// Adds the losses of a batch to the ranges in which their positions lie.
+void add_by_position(std::vector<PositionLoss>& ranges, const Batch& batch, const Tensor& losses) {
+  std::span<const int32_t> labels = batch.loss_labels();
+  const std::vector<int32_t>& positions = batch.two_sided ? batch.writer.positions : batch.positions;
+  for (size_t t = 0; t < labels.size(); ++t) {
+    if (labels[t] == kIgnoreLabel) continue;
+    auto range = std::upper_bound(ranges.begin(), ranges.end(), positions[t],
+                                  [](int32_t position, const PositionLoss& each) { return position < each.end; });
+    if (range == ranges.end()) continue;
+    range->loss_sum += load_element(losses, static_cast<int64_t>(t), 0);
+    ++range->tokens;
+  }
+}
+
 }  // namespace
 
 EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTask& task) {
   if (tape.recording()) throw LogicError({.what = "evaluate: the tape records"});
   EvalResult result;
+  result.by_position = empty_ranges(task.position_ends);
   for (int64_t first = 0; first < rows.rows(); first += kRowsPerPass) {
     Batch batch = rows.batch(first, kRowsPerPass);
     bool open = batch.objective == Objective::text;
@@ -57,10 +90,16 @@ EvalResult evaluate(Model& model, Tape& tape, const HeldOut& rows, const EvalTas
     if (prefix_lm && task.prefix_share > 0) batch.prefixes = prefixes_of(batch, task.prefix_share);
     Rng rng(kBoundarySeed, static_cast<uint64_t>(first / kRowsPerPass));
     model.prepare(batch, rng);
+    if (task.block_tokens > 0 && batch.objective == Objective::text) open_blocks(batch, task.block_tokens);
     if (prefix_lm) ignore_document_tokens(batch, model.config());
     result.text_bytes += rows.text_bytes(batch.loss_labels());
     tape.reset();
-    ops::LossSum sum = model.loss(tape, batch, /*count_correct=*/true);
+    Tensor losses;
+    if (!task.position_ends.empty()) {
+      losses = tape.arena().tensor(tape.precision().residual, {static_cast<int64_t>(batch.loss_labels().size())});
+    }
+    ops::LossSum sum = model.loss(tape, batch, /*count_correct=*/true, losses);
+    if (losses.defined()) add_by_position(result.by_position, batch, losses);
     result.loss_sum += sum.sum;
     result.tokens += sum.tokens;
     result.correct += sum.correct;
