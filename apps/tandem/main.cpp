@@ -24,6 +24,7 @@ void add_verbs(CLI::App& app, Action& action) {
   add_generate_verb(app, action);
   add_inspect_verb(app, action);
   add_plot_verb(app, action);
+  add_quantize_verb(app, action);
   add_quickstart_verb(app, action);
   add_study_verb(app, action);
   add_tokenizer_verb(app, action);

@@ -33,6 +33,7 @@ Precision chosen_precision(const std::string& name, Isa isa) {
 kernels::WeightFormat weight_format(const std::string& quantize, const Precision& precision) {
   if (quantize == "int8") return kernels::WeightFormat::int8;
   if (quantize == "int4") return kernels::WeightFormat::int4;
+  if (quantize == "bf16") return kernels::WeightFormat::bf16;
   return precision.activation == DType::bf16 ? kernels::WeightFormat::bf16 : kernels::WeightFormat::f32;
 }
 
@@ -55,6 +56,18 @@ void set_boundaries(ModelConfig& config, const std::string& text) {
   config.validate("--boundaries");
 }
 
+// Weights that the folder holds quantised are not rounded once more.
+void check_quantised(const Model& model, const ModelOptions& options) {
+  for (const Parameter& p : model.parameters().all()) {
+    if (!p.packed().defined() || options.quantize == "none") continue;
+    std::string stored(weight_format_name(p.packed().format()));
+    if (stored == options.quantize) continue;
+    throw InputError({.what = "the model's weights are quantised already",
+                      .where = fmt::format("--quantize {}", options.quantize),
+                      .got = fmt::format("{} in {}", stored, options.model)});
+  }
+}
+
 }  // namespace
 
 LoadedModel load(const ModelOptions& options, Context& ctx) {
@@ -73,6 +86,7 @@ LoadedModel load(const ModelOptions& options, Context& ctx) {
   if (options.max_seq_len > 0) config.max_seq_len = options.max_seq_len;
   Precision precision = chosen_precision(options.precision, ctx.isa());
   std::unique_ptr<Model> model = load_model(folder, config, precision, ParameterStore::Gradients::none);
+  check_quantised(*model, options);
   if (options.generates || options.quantize != "none") {
     model->parameters().pack(ctx, weight_format(options.quantize, precision));
   }

@@ -17,6 +17,7 @@ void add_eval_verb(CLI::App& app, Action& action);
 void add_generate_verb(CLI::App& app, Action& action);
 void add_inspect_verb(CLI::App& app, Action& action);
 void add_plot_verb(CLI::App& app, Action& action);
+void add_quantize_verb(CLI::App& app, Action& action);
 void add_quickstart_verb(CLI::App& app, Action& action);
 void add_study_verb(CLI::App& app, Action& action);
 void add_tokenizer_verb(CLI::App& app, Action& action);

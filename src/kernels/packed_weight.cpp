@@ -48,7 +48,7 @@ struct Int4Scale {
   float scale = 0, inverse = 0;
   explicit Int4Scale(float wanted) : scale(bf16_to_float(float_to_bf16(wanted))) {
     inverse = scale == 0 ? 0 : 1 / scale;
-    if (!std::isfinite(inverse)) scale = inverse = 0;
+    if (inverse == 0 || !std::isfinite(inverse)) scale = inverse = 0;  // no negative zero either
   }
   int step(float value) const { return quantise(value, inverse, -cpu::kOffsetInt4, cpu::kOffsetInt4 - 1); }
   double squared_error(std::span<const float> values) const {
@@ -181,24 +181,49 @@ void PackedWeight::pack_panel(const Tensor& w, int64_t index) {
   }
 }
 
-double PackedWeight::element(int64_t output, int64_t input) const {
+char* PackedWeight::word_at(int64_t output, int64_t input) const {
   const Layout l = layout(format_);
-  int64_t c = output % kPanelWidth, i = input % l.group;
-  const char* start = panel(output / kPanelWidth) + input / l.group * l.group_bytes();
-  bf16 scale = 0;
-  if (l.scale_bytes) std::memcpy(&scale, start + c * l.scale_bytes, sizeof scale);
-  uint32_t word = 0;
-  std::memcpy(&word, start + kPanelWidth * l.scale_bytes + (i / l.per_word * kPanelWidth + c) * kWordBytes, kWordBytes);
+  const char* group = panel(output / kPanelWidth) + input / l.group * l.group_bytes() + kPanelWidth * l.scale_bytes;
+  int64_t word = input % l.group / l.per_word;
+  return const_cast<char*>(group) + (word * kPanelWidth + output % kPanelWidth) * kWordBytes;
+}
+
+char* PackedWeight::group_scale_at(int64_t output, int64_t input) const {
+  const Layout l = layout(format_);
+  const char* group = panel(output / kPanelWidth) + input / l.group * l.group_bytes();
+  return const_cast<char*>(group) + output % kPanelWidth * l.scale_bytes;
+}
+
+namespace {
+
+uint32_t read_word(const char* at) {
+  uint32_t word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// Bits of a word by which the step of an input is shifted.
+int step_shift(WeightFormat format, int64_t input) {
+  auto i = static_cast<int>(input % 8);
+  return format == WeightFormat::int8 ? i % 4 * 8 : i % 4 * 8 + (i < 4 ? 0 : 4);
+}
+
+}  // namespace
+
+double PackedWeight::element(int64_t output, int64_t input) const {
+  uint32_t word = read_word(word_at(output, input));
+  int shift = step_shift(format_, input);
   switch (format_) {
     case WeightFormat::f32: return std::bit_cast<float>(word);
-    case WeightFormat::bf16: return bf16_to_float(static_cast<bf16>(word >> i % 2 * 16));
+    case WeightFormat::bf16: return bf16_to_float(static_cast<bf16>(word >> input % 2 * 16));
     case WeightFormat::int8: {
-      int step = static_cast<int>(word >> i % 4 * 8 & 0xFF) - cpu::kOffsetInt8;
-      return static_cast<double>(panel_scales(output / kPanelWidth)[c]) * step;
+      int step = static_cast<int>(word >> shift & 0xFF) - cpu::kOffsetInt8;
+      return static_cast<double>(panel_scales(output / kPanelWidth)[output % kPanelWidth]) * step;
     }
     case WeightFormat::int4: {
-      int step = static_cast<int>(word >> (i % 4 * 8 + (i % 8 < 4 ? 0 : 4)) & 0xF) - cpu::kOffsetInt4;
-      return static_cast<double>(bf16_to_float(scale)) * step;
+      bf16 scale;
+      std::memcpy(&scale, group_scale_at(output, input), sizeof scale);
+      return static_cast<double>(bf16_to_float(scale)) * (static_cast<int>(word >> shift & 0xF) - cpu::kOffsetInt4);
     }
   }
   return 0;
@@ -211,6 +236,95 @@ PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format) {
   PackedWeight packed(w.shape, format);
   ctx.pool().run(packed.panels(), [&](int64_t index, int) { packed.pack_panel(w, index); });
   return packed;
+}
+
+Shape steps_shape(WeightFormat format, int64_t outputs, int64_t inputs) {
+  return {outputs, format == WeightFormat::int4 ? pieces(inputs, 2) : inputs};
+}
+
+Shape scales_shape(WeightFormat format, int64_t outputs, int64_t inputs) {
+  if (format == WeightFormat::int4) return {outputs, pieces(inputs, cpu::kGroupInt4)};
+  return {outputs};
+}
+
+DType scales_dtype(WeightFormat format) { return format == WeightFormat::int4 ? DType::bf16 : DType::f32; }
+
+namespace {
+
+// The step of an input in a row of a file.
+uint32_t stored_step(const uint8_t* row, WeightFormat format, int64_t k) {
+  return format == WeightFormat::int8 ? row[k] : row[k / 2] >> k % 2 * 4 & 0xF;
+}
+
+void check_stored(const StoredWeight& stored, WeightFormat format, int64_t inputs, const std::string& where) {
+  const int64_t outputs = stored.steps.rows();
+  if (format < WeightFormat::int8 || !(stored.steps.shape == steps_shape(format, outputs, inputs)) ||
+      !(stored.scales.shape == scales_shape(format, outputs, inputs)) || stored.steps.dtype != DType::u8 ||
+      stored.scales.dtype != scales_dtype(format)) {
+    throw LogicError({.what = "stored weight of wrong shape or type", .where = where});
+  }
+  for (int64_t n = 0; n < outputs; ++n) {
+    for (int64_t i = 0; i < stored.scales.row_size(); ++i) {
+      if (std::isfinite(load_element(stored.scales, n, i))) continue;
+      throw InputError({.what = "scale of a quantised weight is not a finite number",
+                        .where = where,
+                        .got = fmt::format("output {}", n)});
+    }
+    const uint8_t* row = stored.steps.row<uint8_t>(n);
+    if (format == WeightFormat::int8 && std::find(row, row + inputs, 0) != row + inputs) {
+      throw InputError({.what = "step of a quantised weight out of range",
+                        .where = where,
+                        .got = fmt::format("0 in output {}", n),
+                        .expected = "1..255"});
+    }
+  }
+}
+
+}  // namespace
+
+PackedWeight pack_steps(const StoredWeight& stored, WeightFormat format, int64_t inputs, const std::string& where) {
+  check_stored(stored, format, inputs, where);
+  const int64_t outputs = stored.steps.rows(), group = layout(format).group;
+  PackedWeight packed({outputs, inputs}, format);
+  // What pads outputs and inputs is the step that stands for zero.
+  const uint32_t zero = format == WeightFormat::int8 ? cpu::kOffsetInt8 : cpu::kOffsetInt4;
+  for (int64_t n = 0; n < packed.panels() * kPanelWidth; ++n) {
+    const bool there = n < outputs;
+    const uint8_t* row = there ? stored.steps.row<uint8_t>(n) : nullptr;
+    for (int64_t k = 0; k < packed.groups() * group; ++k) {
+      char* at = packed.word_at(n, k);
+      uint32_t step = there && k < inputs ? stored_step(row, format, k) : zero;
+      uint32_t word = read_word(at) | step << step_shift(format, k);
+      std::memcpy(at, &word, sizeof word);
+    }
+    if (!there) continue;
+    if (format == WeightFormat::int8) packed.scales_.tensor().as<float>()[n] = stored.scales.as<float>()[n];
+    for (int64_t k = 0; format == WeightFormat::int4 && k < inputs; k += group) {
+      std::memcpy(packed.group_scale_at(n, k), stored.scales.row<bf16>(n) + k / group, sizeof(bf16));
+    }
+  }
+  return packed;
+}
+
+void unpack_steps(const PackedWeight& weight, const StoredWeight& to) {
+  const WeightFormat format = weight.format();
+  const int64_t group = layout(format).group;
+  for (int64_t n = 0; n < weight.outputs(); ++n) {
+    uint8_t* row = to.steps.row<uint8_t>(n);
+    std::fill_n(row, to.steps.row_size(), uint8_t{0});
+    for (int64_t k = 0; k < weight.inputs(); ++k) {
+      uint32_t step = read_word(weight.word_at(n, k)) >> step_shift(format, k);
+      if (format == WeightFormat::int8) {
+        row[k] = static_cast<uint8_t>(step);
+      } else {
+        row[k / 2] = static_cast<uint8_t>(row[k / 2] | (step & 0xF) << k % 2 * 4);
+      }
+    }
+    if (format == WeightFormat::int8) to.scales.as<float>()[n] = weight.scales_.tensor().as<float>()[n];
+    for (int64_t k = 0; format == WeightFormat::int4 && k < weight.inputs(); k += group) {
+      std::memcpy(to.scales.row<bf16>(n) + k / group, weight.group_scale_at(n, k), sizeof(bf16));
+    }
+  }
 }
 
 }  // namespace tandem::kernels

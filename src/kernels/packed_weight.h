@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "kernels/context.h"
@@ -24,7 +25,18 @@ std::string_view weight_format_name(WeightFormat format);
 // -127..127 times one scale. 0: the format has no such groups.
 int64_t activation_group(WeightFormat format);
 
-// W [outputs, inputs]. Owns its memory; built by pack().
+// A quantised weight as files hold it, output by output. A value is (step - zero) times its scale.
+//   int8  steps u8 [N, K], zero 128; scales f32 [N]
+//   int4  steps u8 [N, ceil(K / 2)], input 2 i in the low four bits, zero 8; scales bf16 [N, ceil(K / 32)]
+struct StoredWeight {
+  Tensor steps;
+  Tensor scales;
+};
+Shape steps_shape(WeightFormat format, int64_t outputs, int64_t inputs);
+Shape scales_shape(WeightFormat format, int64_t outputs, int64_t inputs);
+DType scales_dtype(WeightFormat format);
+
+// W [outputs, inputs]. Owns its memory; built by pack() or pack_steps().
 class PackedWeight {
  public:
   PackedWeight() = default;
@@ -48,8 +60,13 @@ class PackedWeight {
 
  private:
   friend PackedWeight pack(Context&, const Tensor&, WeightFormat);
+  friend PackedWeight pack_steps(const StoredWeight&, WeightFormat, int64_t, const std::string&);
+  friend void unpack_steps(const PackedWeight&, const StoredWeight&);
   PackedWeight(const Shape& shape, WeightFormat format);
   void pack_panel(const Tensor& w, int64_t index);
+  // Where the word of a weight and the scale of its group stand.
+  char* word_at(int64_t output, int64_t input) const;
+  char* group_scale_at(int64_t output, int64_t input) const;
 
   WeightFormat format_ = WeightFormat::f32;
   int64_t outputs_ = 0, inputs_ = 0;
@@ -61,5 +78,10 @@ class PackedWeight {
 // weight is rounded to the nearest step. int4: steps -8..7 of a scale that is chosen among a few so that the sum of the
 // group's squared errors is smallest. InputError where a weight to be quantised is not finite.
 PackedWeight pack(Context& ctx, const Tensor& w, WeightFormat format);
+
+// To and from what a file holds, without a change of a bit. Quantised formats only. pack_steps: InputError naming
+// `where` for a scale that is not finite and for an int8 step of -128, which pack() never makes.
+PackedWeight pack_steps(const StoredWeight& stored, WeightFormat format, int64_t inputs, const std::string& where);
+void unpack_steps(const PackedWeight& weight, const StoredWeight& to);
 
 }  // namespace tandem::kernels

@@ -52,7 +52,7 @@ void ParameterStore::initialise(uint64_t seed) {
 
 void ParameterStore::refresh_compute() {
   for (Parameter& p : parameters_) {
-    if (p.has_own_compute()) copy_convert(p.compute(), p.master());
+    if (p.has_own_compute() && p.master().defined()) copy_convert(p.compute(), p.master());
   }
 }
 
@@ -60,10 +60,27 @@ void ParameterStore::pack(Context& ctx, kernels::WeightFormat format) {
   if (is_reference(precision_.activation)) return;
   for (Parameter& p : parameters_) {
     if (p.grad().defined()) throw LogicError({.what = "pack: the parameters are trained", .where = p.name()});
-    if (p.group() == MupGroup::vector || p.shape().rank() != 2) continue;
+    if (!packs(p) || p.packed_.defined()) continue;
     p.packed_ = kernels::pack(ctx, p.master(), format);
     p.compute_ = Storage();
+    if (p.group() != MupGroup::embedding) p.master_ = Storage();
   }
+}
+
+void ParameterStore::adopt(Parameter& p, kernels::PackedWeight packed) {
+  if (p.grad().defined()) throw LogicError({.what = "adopt: the parameters are trained", .where = p.name()});
+  if (p.group() == MupGroup::embedding || is_reference(precision_.activation)) {
+    const Tensor& master = p.master();
+    for (int64_t n = 0; n < master.rows(); ++n) {
+      for (int64_t k = 0; k < master.row_size(); ++k)
+        master.row<float>(n)[k] = static_cast<float>(packed.element(n, k));
+    }
+  } else {
+    p.master_ = Storage();
+  }
+  if (is_reference(precision_.activation)) return;
+  p.compute_ = Storage();
+  p.packed_ = std::move(packed);
 }
 
 void ParameterStore::zero_gradients() {

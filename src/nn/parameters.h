@@ -43,7 +43,10 @@ class Parameter {
   const kernels::PackedWeight& packed() const { return packed_; }  // undefined unless the store was packed
 
   // As an operand of matrix products and norms; as a table of vectors to look up.
-  Weight weight() const { return {compute(), grad(), packed_.defined() ? &packed_ : nullptr}; }
+  Weight weight() const {
+    if (!packed_.defined()) return {compute(), grad(), nullptr};
+    return {compute().defined() ? compute() : Tensor(nullptr, DType::f32, shape_), grad(), &packed_};
+  }
   Weight table() const { return {master(), grad()}; }
 
  private:
@@ -73,9 +76,15 @@ class ParameterStore {
   // Rounds the masters into the compute copies. The optimizer keeps them in step afterwards.
   void refresh_compute();
   void zero_gradients();
-  // For inference: matrices, and the embedding as the output projection, in the format that products read; the copies
-  // in the type of the activations go. Does nothing in reference precisions. LogicError in stores with gradients.
+  // For inference: matrices, and the embedding as the output projection, in the format that products read; their
+  // masters (but those of embeddings, in which rows are looked up) and the copies in the type of the activations go.
+  // What adopt() brought stays. Does nothing in reference precisions. LogicError in stores with gradients.
   void pack(Context& ctx, kernels::WeightFormat format);
+  // Takes a matrix as it was packed; its master goes, except that of an embedding, in which rows are looked up.
+  // (Reference precisions compute with the masters and keep all.)
+  void adopt(Parameter& p, kernels::PackedWeight packed);
+  // Whether pack() concerns the parameter: matrices and embeddings.
+  static bool packs(const Parameter& p) { return p.group() != MupGroup::vector && p.shape().rank() == 2; }
 
   std::deque<Parameter>& all() { return parameters_; }
   const std::deque<Parameter>& all() const { return parameters_; }

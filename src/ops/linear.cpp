@@ -25,7 +25,7 @@ void linear_backward(Tape& tape, const Tensor& dy, Var x, const Weight& weight) 
 }  // namespace
 
 void multiply(Tape& tape, const Tensor& y, const Tensor& x, const Weight& weight) {
-  if (weight.packed && !tape.recording()) {
+  if (weight.packed && (!tape.recording() || !weight.value.defined())) {
     kernels::packed_matmul(tape.context(), y, x, *weight.packed);
   } else {
     kernels::matmul_nt(tape.context(), y, x, weight.value);

@@ -45,7 +45,7 @@ class PackedWeight;
 }
 
 // A trainable tensor as operations see it. Gradients are added to `grad`; undefined: not wanted. Where `packed` is
-// given, passes that do not record multiply by it instead of `value`.
+// given, passes that do not record multiply by it instead of `value`, which may then be a shape without data.
 struct Weight {
   Tensor value;
   Tensor grad;

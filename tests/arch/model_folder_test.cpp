@@ -35,6 +35,68 @@ TEST_P(ModelFolder, LoadedModelIsTheSavedOne) {
   EXPECT_EQ(logits_of(*saved, batch, ctx), logits_of(*loaded, batch, ctx));
 }
 
+std::vector<float> some_logits(Model& model, Context& ctx) {
+  std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
+  Tape tape(ctx, model.parameters().precision(), Tape::Mode::no_grad);
+  auto state = model.new_state(16);
+  model.prefill(tape, *state, std::vector<int32_t>{1, 2, 3, 4});
+  tape.reset();
+  model.decode(tape, *state, 5, logits);
+  return logits;
+}
+
+// What was packed is written and read as it is. (The first time the table of embeddings becomes what the file holds.)
+TEST_P(ModelFolder, PackedModelIsTheSavedOne) {
+  using kernels::WeightFormat;
+  Context ctx(2);
+  for (WeightFormat format : {WeightFormat::bf16, WeightFormat::int8, WeightFormat::int4}) {
+    SCOPED_TRACE(weight_format_name(format));
+    TemporaryFolder folder;
+    auto original = random_model(GetParam().config, Precision::float32());
+    original->parameters().pack(ctx, format);
+    save_packed_model(folder / "once", *original, "");
+    auto read = [&](const char* name) {
+      auto model = load_model(folder / name, Precision::float32(), kNone);
+      model->parameters().pack(ctx, format);  // bf16 files hold plain tensors
+      return model;
+    };
+    auto once = read("once");
+    for (const Parameter& p : original->parameters().all()) {
+      const kernels::PackedWeight &mine = p.packed(), &theirs = once->parameters().find(p.name())->packed();
+      ASSERT_EQ(theirs.bytes(), mine.bytes()) << p.name();
+      for (int64_t i = 0; i < mine.panels() && mine.defined(); ++i) {
+        ASSERT_EQ(std::memcmp(mine.panel(i), theirs.panel(i), static_cast<size_t>(mine.panel_bytes())), 0) << p.name();
+      }
+    }
+    save_packed_model(folder / "twice", *once, "");
+    EXPECT_EQ(read_file(folder / "once/model.safetensors"), read_file(folder / "twice/model.safetensors"));
+    EXPECT_EQ(some_logits(*once, ctx), some_logits(*read("twice"), ctx));
+  }
+}
+
+TEST(BadModelFolder, QuantisedWeights) {
+  TemporaryFolder folder;
+  Context ctx(1);
+  auto model = random_model(small_config(Arch::decoder), Precision::float32());
+  model->parameters().pack(ctx, kernels::WeightFormat::int8);
+  save_packed_model(folder / "model", *model, "");
+  std::string trained = message_of<InputError>(
+      [&] { load_model(folder / "model", Precision::float32(), ParameterStore::Gradients::wanted); });
+  EXPECT_NE(trained.find("cannot be trained"), std::string::npos) << trained;
+  // Scales without their steps, and steps that are said to be of another format.
+  std::string bytes = read_file(folder / "model/model.safetensors");
+  for (auto [from, to] : {std::pair{"\"weights\":\"int8\"", "\"weights\":\"int4\""},
+                          std::pair{"\"weights\":\"int8\"", "\"weights\":\"int9\""},
+                          std::pair{"\"weights\":\"int8\"", "\"weightz\":\"int8\""}}) {
+    std::string damaged = bytes;
+    size_t at = damaged.find(from);
+    ASSERT_NE(at, std::string::npos);
+    damaged.replace(at, std::string(from).size(), to);
+    write_file_atomically(folder / "model/model.safetensors", damaged);
+    EXPECT_NE(message_of<InputError>([&] { load_model(folder / "model", Precision::float32(), kNone); }), "") << to;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Small, ModelFolder, testing::ValuesIn(small_configs()),
                          [](const auto& test) { return test.param.name; });
 

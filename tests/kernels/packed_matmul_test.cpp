@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -71,6 +72,54 @@ void check(const Case& c) {
     return size;
   });
   expect_close(y, want, "y", [&](int64_t r, int64_t i) { return factor * load_element(sizes, r, i); });
+}
+
+// Through what a file holds and back: not a bit changes, the padding of panels and groups included.
+TEST(PackedWeights, AsFilesHoldThem) {
+  for (WeightFormat format : {WeightFormat::int8, WeightFormat::int4}) {
+    for (int64_t n : {1, 32, 45}) {
+      for (int64_t k : {1, 31, 64, 77}) {
+        SCOPED_TRACE(::testing::Message() << weight_format_name(format) << " " << n << " " << k);
+        PackedWeight weight = random_weight(format, n, k);
+        Storage steps(DType::u8, kernels::steps_shape(format, n, k));
+        Storage scales(kernels::scales_dtype(format), kernels::scales_shape(format, n, k));
+        kernels::StoredWeight stored{steps.tensor(), scales.tensor()};
+        kernels::unpack_steps(weight, stored);
+        PackedWeight again = kernels::pack_steps(stored, format, k, "here");
+        ASSERT_EQ(again.bytes(), weight.bytes());
+        for (int64_t p = 0; p < weight.panels(); ++p) {
+          ASSERT_EQ(std::memcmp(again.panel(p), weight.panel(p), static_cast<size_t>(weight.panel_bytes())), 0) << p;
+        }
+        for (int64_t r = 0; r < n; ++r) {
+          double scale = load_element(stored.scales, r, 0);
+          int step = format == WeightFormat::int8 ? steps.tensor().row<uint8_t>(r)[0] - 128
+                                                  : (steps.tensor().row<uint8_t>(r)[0] & 0xF) - 8;
+          ASSERT_EQ(weight.element(r, 0), scale * step);
+        }
+      }
+    }
+  }
+}
+
+TEST(PackedWeights, DamagedSteps) {
+  PackedWeight weight = random_weight(WeightFormat::int8, 3, 40);
+  Storage steps(DType::u8, {3, 40}), scales(DType::f32, {3});
+  kernels::StoredWeight stored{steps.tensor(), scales.tensor()};
+  auto complaint = [&] {
+    try {
+      kernels::pack_steps(stored, WeightFormat::int8, 40, "'w' of file");
+    } catch (const InputError& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  kernels::unpack_steps(weight, stored);
+  EXPECT_EQ(complaint(), "");
+  scales.tensor().as<float>()[1] = std::numeric_limits<float>::infinity();
+  EXPECT_NE(complaint().find("'w' of file"), std::string::npos);
+  kernels::unpack_steps(weight, stored);
+  steps.tensor().row<uint8_t>(2)[7] = 0;
+  EXPECT_NE(complaint().find("1..255"), std::string::npos);
 }
 
 TEST(PackedMatmul, AwkwardSizes) {
