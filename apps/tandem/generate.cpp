@@ -94,6 +94,7 @@ OrderedJson to_json(const TextGeneration& result, const std::string& prompt) {
           {"ids", result.tokens.ids},
           {"finish_reason", finish_reason_name(result.tokens.finish_reason)},
           {"prompt_tokens", result.tokens.prompt_tokens},
+          {"reused_tokens", result.reused_tokens},
           {"generated_tokens", result.tokens.ids.size()},
           {"prefill_seconds", result.tokens.prefill_seconds},
           {"decode_seconds", result.tokens.decode_seconds},
@@ -109,7 +110,9 @@ TextGeneration write_text(Context& ctx, const LoadedModel& loaded, const Generat
   Prompt prompt = make_prompt(loaded, text, options.chat);
   if (options.chat) generation.eos = chat_dialogue(loaded).ends();
   // One sequence more for log-probabilities of the prompt.
-  Generator generator(ctx, *loaded.model, std::max<int64_t>(generation.beams.width, 1) + 1);
+  EngineOptions engine = Generator::room_for(loaded.model->config(), std::max<int64_t>(generation.beams.width, 1) + 1);
+  set_caches(engine, options);
+  Generator generator(ctx, *loaded.model, engine);
   bool stream = !options.json;
   if (stream && options.echo) write_output(text);
   auto on_text = [&](std::string_view piece) {

@@ -1,5 +1,6 @@
 #include "generate_options.h"
 
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
@@ -132,9 +133,28 @@ void add_generate_options(CLI::App& verb, GenerateOptions& options) {
                   "When a conversation has outgrown the model's rows: stop, or drop its oldest turns")
       ->check(CLI::IsMember({"stop", "drop"}))
       ->capture_default_str();
+  verb.add_option("--prefix-cache", options.prefix_cache,
+                  "Folder in which what was read outlives the program: the same beginning is not read again");
+  verb.add_option("--encoder-state", options.encoder_state,
+                  "What reading on needs, between turns: keep it, recompute it, or spill it to files")
+      ->check(CLI::IsMember({"keep", "recompute", "spill"}))
+      ->capture_default_str();
   verb.add_flag("--no-history", options.no_history, "Neither read nor keep what was typed in earlier conversations");
   verb.add_flag("--echo", options.echo, "Print the prompt in front of the text");
   verb.add_flag("--json", options.json, "Print one JSON object at the end");
+}
+
+void set_caches(EngineOptions& engine, const GenerateOptions& options) {
+  if (options.encoder_state == "recompute") engine.cache.encoder = EncoderState::recompute;
+  if (options.encoder_state == "spill") {
+    engine.cache.encoder = EncoderState::spill;
+    engine.cache.spill_folder = std::filesystem::temp_directory_path();
+  }
+  if (options.prefix_cache.empty()) return;
+  engine.prefix_folder = options.prefix_cache;
+  engine.cache.keep_outputs = true;  // prefixes rest in the folder
+  engine.reuse_prefixes = true;
+  engine.cache.tokens *= 2;
 }
 
 ReadOptions read_options(const GenerateOptions& options) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "infer/chat_dialogue.h"
+#include "infer/engine.h"
 #include "infer/generation.h"
 #include "infer/grammar.h"
 #include "model_options.h"
@@ -23,6 +24,8 @@ struct GenerateOptions {
   std::string json_schema;                       // files; empty: none
   std::string grammar;
   std::string fold = "never";
+  std::string prefix_cache;            // folder; empty: none
+  std::string encoder_state = "keep";  // or "recompute", "spill"
   bool chat = false;
   bool interactive = false;
   std::string on_full = "stop";  // or "drop"
@@ -34,8 +37,7 @@ struct GenerateOptions {
 void add_generate_options(CLI::App& verb, GenerateOptions& options);
 
 // What can be said about the options before a model is there: sampling beyond plain numbers, checked, and the grammar
-// of
-// --json-schema or --grammar. InputError for values out of range and options that exclude each other.
+// of --json-schema or --grammar. InputError for values out of range and options that exclude each other.
 struct ReadOptions {
   GenerationOptions generation;
   std::optional<Grammar> grammar;
@@ -44,6 +46,9 @@ ReadOptions read_options(const GenerateOptions& options);
 
 // For this model: with its EOS token, and the constraint over its vocabulary.
 GenerationOptions options_for(const LoadedModel& loaded, const ReadOptions& options);
+
+// What the caches keep, and where prefixes outlive the program.
+void set_caches(EngineOptions& engine, const GenerateOptions& options);
 
 // A conversation with the model. InputError when its tokenizer has no tokens for the roles.
 ChatDialogue chat_dialogue(const LoadedModel& loaded);

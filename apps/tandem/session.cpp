@@ -19,8 +19,10 @@ namespace {
 
 // Address space for the conversation as it is and for some of what /undo, /regen and dropped turns have left behind;
 // the oldest of it is given up when a new turn needs the room.
-EngineOptions engine_options(const Model& model) {
-  return {.cache = {.tokens = 4 * (model.config().max_seq_len + kPageTokens)}, .most_sequences = 1};
+EngineOptions engine_options(const Model& model, const GenerateOptions& options) {
+  EngineOptions engine{.cache = {.tokens = 4 * (model.config().max_seq_len + kPageTokens)}, .most_sequences = 1};
+  set_caches(engine, options);
+  return engine;
 }
 
 std::filesystem::path expand(const std::string& file) {
@@ -77,7 +79,7 @@ Session::Session(Context& ctx, const LoadedModel& loaded, const GenerateOptions&
       options_(options),
       generation_(generation),
       terminal_(terminal),
-      engine_(ctx, *loaded.model, engine_options(*loaded.model)),
+      engine_(ctx, *loaded.model, engine_options(*loaded.model, options)),
       chat_(options.chat ? std::make_unique<ChatDialogue>(chat_dialogue(loaded)) : nullptr),
       text_(options.chat ? nullptr
                          : std::make_unique<TextDialogue>(loaded.tokenizer, loaded.document_tokens.bos,

@@ -12,7 +12,16 @@ class Generator {
   // Both must outlive the generator; the model's weights are only read.
   // Room for so many sequences: the beams of a search, and one more for log-probabilities of the prompt.
   Generator(Context& ctx, Model& model, int64_t sequences = 1)
-      : engine_(ctx, model, room_for(model.config(), sequences)) {}
+      : Generator(ctx, model, room_for(model.config(), sequences)) {}
+  // With other options for the engine, for example a folder of prefixes.
+  Generator(Context& ctx, Model& model, const EngineOptions& options) : engine_(ctx, model, options) {}
+
+  // Address space for sequences of the model's rows; an encoder-decoder's BOS comes on top of them.
+  static EngineOptions room_for(const ModelConfig& config, int64_t sequences) {
+    int64_t tokens = config.max_seq_len + 1;
+    if (sequences > 1) tokens = sequences * (tokens + kPageTokens);
+    return {.cache = {.tokens = tokens}, .most_sequences = sequences, .reuse_prefixes = false};
+  }
 
   using OnToken = std::function<Next(int32_t id)>;
   // `cancelled` is asked before each pass, of the prompt as well. InputError as check_generation(), and when the
@@ -24,13 +33,6 @@ class Generator {
                            const std::function<bool()>& cancelled = {});
 
  private:
-  // Address space for sequences of the model's rows; an encoder-decoder's BOS comes on top of them.
-  static EngineOptions room_for(const ModelConfig& config, int64_t sequences) {
-    int64_t tokens = config.max_seq_len + 1;
-    if (sequences > 1) tokens = sequences * (tokens + kPageTokens);
-    return {.cache = {.tokens = tokens}, .most_sequences = sequences, .reuse_prefixes = false};
-  }
-
   Engine engine_;
 };
 

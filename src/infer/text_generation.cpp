@@ -21,6 +21,7 @@ TextGeneration generate_text(Generator& generator, const Tokenizer& tokenizer, c
   result.others.assign(std::make_move_iterator(all.completions.begin() + 1),
                        std::make_move_iterator(all.completions.end()));
   result.prompt = std::move(all.prompt);
+  result.reused_tokens = all.reused_tokens;
   result.tokens.finish_reason = stream.finish(result.tokens.finish_reason);
   result.text = stream.text();
   return result;

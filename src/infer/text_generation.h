@@ -18,6 +18,7 @@ struct TextGeneration {
   std::string text;                // without stop string and special tokens
   std::vector<Generation> others;  // of a beam search, behind the best
   PromptLogProbabilities prompt;
+  int64_t reused_tokens = 0;  // of the prompt, which were read before
 };
 
 // `cancelled` is asked before every pass, of the prompt as well.
