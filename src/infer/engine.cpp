@@ -94,7 +94,7 @@ bool Engine::step() {
   if (reading_.empty() && writing_.empty()) return !queue_.empty();
   ++statistics_.steps;
   start_completions();
-  statistics_.most_sequences = std::max(statistics_.most_sequences, static_cast<int64_t>(sequences_.size()));
+  statistics_.most_sequences = std::max(statistics_.most_sequences, writers());
   Stopwatch watch;
   int64_t written = write_sequences();
   statistics_.write_seconds += watch.restart();
@@ -165,8 +165,10 @@ void Engine::drop_ended() {
 
 bool Engine::reserve(const Request& request, State& state, int64_t read, int64_t write) {
   while (true) {
-    // What is written will be read when it is folded.
-    if (state.reserve(request.fold > 0 ? read + write : read, write)) return true;
+    // What is written will be read when it is folded; where writing is reading that is one room.
+    bool room =
+        request.fold > 0 ? state.reserve_read(read + write) && state.reserve_write(write) : state.reserve(read, write);
+    if (room) return true;
     if (!prefixes_.evict()) return false;
     ++statistics_.evicted_prefixes;
   }

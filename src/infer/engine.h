@@ -59,9 +59,9 @@ struct EngineStatistics {
   int64_t prefix_hits = 0;  // prompts that had something in common with an earlier one
   int64_t evicted_prefixes = 0;
   int64_t loaded_prefixes = 0;  // from the folder
-  int64_t most_sequences = 0;  // that wrote in the same step
-  double read_seconds = 0;     // of the steps, in passes that read prompts
-  double write_seconds = 0;    // and in those that write, with the choice of tokens
+  int64_t most_sequences = 0;   // and beams that wrote in the same step
+  double read_seconds = 0;      // of the steps, in passes that read prompts
+  double write_seconds = 0;     // and in those that write, with the choice of tokens
   int64_t proposed_tokens = 0;  // by lookup
   int64_t accepted_tokens = 0;  // of these
 };
