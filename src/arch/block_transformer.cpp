@@ -126,6 +126,16 @@ void BlockTransformer::check_labels(const Batch& batch) const {
   }
 }
 
+double BlockTransformer::pass_share(PassKind kind, const Parameter& parameter) const {
+  const std::string& name = parameter.name();
+  bool table = name == "embedder.embedding.weight" ||
+               (name == "token_decoder.embedding.weight" && &parameter != &output_table());
+  bool of_blocks = name.starts_with("embedder.") || name.starts_with("block_decoder.");
+  if (table) return kind == PassKind::read ? 0 : 1 / static_cast<double>(config().vocab_size);  // one row
+  if (kind == PassKind::read) return of_blocks ? 1 : 0;
+  return of_blocks || name.starts_with("expansion.") ? 1 / static_cast<double>(sizes_.length) : 1;
+}
+
 Costs BlockTransformer::costs() const {
   const ModelConfig& c = config();
   LayerCosts layer = layer_costs(c);
