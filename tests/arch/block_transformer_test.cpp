@@ -8,6 +8,8 @@
 
 #include "arch/model_check.h"
 #include "base/error.h"
+#include "base/temporary_folder.h"
+#include "base/json.h"
 
 namespace tandem::test {
 namespace {
@@ -236,7 +238,9 @@ TEST(BlockTransformer, PrepareDrawsWhereDocumentsBegin) {
     }
     Context ctx(1);
     Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
-    if (seed < 5) EXPECT_TRUE(std::isfinite(model->loss(tape, batch).sum));
+    if (seed < 5) {
+      EXPECT_TRUE(std::isfinite(model->loss(tape, batch).sum));
+    }
   }
   // 400 draws of four: 100 each, standard deviation 9.
   for (int count : begins) EXPECT_NEAR(count, 100, 45);
