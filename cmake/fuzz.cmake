@@ -17,7 +17,7 @@ list(APPEND core
   ${src}/infer/schema_node.cpp ${src}/infer/token_trie.cpp
   ${src}/arch/config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
   ${src}/arch/double_decoder_state.cpp ${src}/arch/memory_rows.cpp ${src}/arch/state_archive.cpp
-  ${src}/cache/page_pool.cpp ${src}/cache/paged_rows.cpp ${src}/cache/recent_rows.cpp
+  ${src}/arch/yoco_state.cpp ${src}/cache/page_pool.cpp ${src}/cache/paged_rows.cpp ${src}/cache/recent_rows.cpp
   ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 

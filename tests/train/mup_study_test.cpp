@@ -123,7 +123,7 @@ TEST(MupStudyRuns, RefusesOneWidth) {
   EXPECT_THROW(run_mup_study(ctx, study), InputError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, MupCheck, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
+INSTANTIATE_TEST_SUITE_P(Archs, MupCheck, testing::Values(Arch::decoder, Arch::double_decoder),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 TEST(Widths, HeadsFollowTheWidth) {
