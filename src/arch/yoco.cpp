@@ -314,6 +314,14 @@ void Yoco::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor&
   }
 }
 
+double Yoco::pass_share(PassKind kind, const Parameter& parameter) const {
+  const std::string& name = parameter.name();
+  bool table = &parameter == &embedding_;  // of which a token needs one row
+  if (kind == PassKind::write) return table ? 1 / static_cast<double>(config().vocab_size) : 1;
+  bool upper = name.starts_with("decoder_layers.") || name.starts_with("output");
+  return table || upper ? 0 : 1;
+}
+
 namespace {
 
 // Keys that a token of a row of `length` sees in a window, on average.

@@ -84,6 +84,7 @@ class Yoco final : public Model {
   std::unique_ptr<Caches> new_caches(const CacheOptions& options) const override;
   std::unique_ptr<State> new_state(Caches& caches) const override;
   using Model::new_state;
+  double pass_share(PassKind kind, const Parameter& parameter) const override;
   Costs costs() const override;
 
  protected:
