@@ -8,8 +8,8 @@
 
 #include "arch/model_check.h"
 #include "base/error.h"
-#include "base/temporary_folder.h"
 #include "base/json.h"
+#include "base/temporary_folder.h"
 
 namespace tandem::test {
 namespace {
