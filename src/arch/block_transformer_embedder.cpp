@@ -61,6 +61,18 @@ Var BlockTokensEmbedder::forward(Tape& tape, std::span<const int32_t> slots, std
   return ops::reshape(tape, each, static_cast<int64_t>(filled.size()), sizes_.length * sizes_.embedder_dim);
 }
 
+// Sums over keys have an order that follows from where the keys stand in a tile: a block's vector must not depend on
+// how many blocks stand before it in a pass. Rows that nobody reads fill the gap.
+void BlockTokensEmbedder::align_rows() {
+  constexpr int64_t kVector = 16, kTile = 64;
+  const int64_t align = sizes_.embedder_rows() <= kVector ? kVector : kTile;
+  auto begin = static_cast<int64_t>(ids_.size()), end = (begin + align - 1) / align * align;
+  if (begin == end) return;
+  ids_.resize(static_cast<size_t>(end), cls_id_);
+  positions_.resize(static_cast<size_t>(end), 0);
+  plan_.add_run(begin, end);
+}
+
 void BlockTokensEmbedder::lay_out(std::span<const int32_t> slots, std::span<const TokenRange> filled,
                                   QueryOrder order) {
   for (auto* list : {&ids_, &positions_, &outputs_}) list->clear();
@@ -68,6 +80,7 @@ void BlockTokensEmbedder::lay_out(std::span<const int32_t> slots, std::span<cons
   plan_.order = order;
   int64_t front = sizes_.cls_tokens, outputs = cls_ ? front : sizes_.length;
   for (size_t block = 0; block < filled.size(); ++block) {
+    if (order == QueryOrder::by_query) align_rows();
     auto first = static_cast<int64_t>(ids_.size());
     ids_.insert(ids_.end(), static_cast<size_t>(front), cls_id_);
     auto tokens = slots.subspan(block * static_cast<size_t>(sizes_.length), static_cast<size_t>(sizes_.length));
@@ -104,7 +117,7 @@ Var BlockTokensEmbedder::encode(Tape& tape, std::span<const int32_t> slots, std:
   Var x = encoder_->norm.forward(tape, sum);
   nn::Pass pass{positions_, nullptr, &plan_};
   for (const nn::PostNormLayer& layer : encoder_->layers) x = layer.forward(tape, x, pass);
-  if (cls_) x = ops::gather_activations(tape, {x, outputs_});
+  if (outputs_.size() < ids_.size()) x = ops::gather_activations(tape, {x, outputs_});
   auto blocks = static_cast<int64_t>(filled.size());
   x = ops::reshape(tape, x, blocks, x->value.elements() / blocks);
   return ops::to_residual(tape, encoder_->projection.forward(tape, x));

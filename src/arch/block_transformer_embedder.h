@@ -30,6 +30,7 @@ class BlockTokensEmbedder {
     nn::BiasedLinear projection;  // [dim, outputs * embedder_dim]
   };
   Var encode(Tape& tape, std::span<const int32_t> slots, std::span<const TokenRange> filled, QueryOrder order);
+  void align_rows();
   void lay_out(std::span<const int32_t> slots, std::span<const TokenRange> filled, QueryOrder order);
 
   const BlockSizes sizes_;

@@ -9,6 +9,16 @@
 namespace tandem {
 namespace {
 
+void add_packed(Hash64& hash, const kernels::PackedWeight& packed) {
+  for (int64_t i = 0; i < packed.panels(); ++i) {
+    hash.add({packed.panel(i), static_cast<size_t>(packed.panel_bytes())});
+    if (!packed.panel_scales(i)) continue;
+    hash.add({reinterpret_cast<const char*>(packed.panel_scales(i)),
+              static_cast<size_t>(kernels::kPanelOutputs) * sizeof(float)});
+  }
+}
+
+// What a model computes with: masters, as far as they are still there, and packed weights.
 std::string fingerprint_of(const Model& model) {
   Hash64 hash;
   ModelConfig config = model.config();
@@ -22,7 +32,10 @@ std::string fingerprint_of(const Model& model) {
     const Tensor& master = p.master();
     hash.add_sized(p.name());
     hash.add_sized(p.packed().defined() ? weight_format_name(p.packed().format()) : "");
-    hash.add_sized({static_cast<const char*>(master.data), static_cast<size_t>(master.bytes())});
+    if (master.defined()) {
+      hash.add_sized({static_cast<const char*>(master.data), static_cast<size_t>(master.bytes())});
+    }
+    if (p.packed().defined()) add_packed(hash, p.packed());
   }
   return hex64(hash.value());
 }

@@ -126,7 +126,8 @@ void Engine::accept(Sequence& sequence, const Tensor& logits, int64_t row) {
   statistics_.accepted_tokens += agreed;
   statistics_.written_tokens += std::max<int64_t>(taken, 1);
   // The state holds all tokens but the last; where none could be chosen, all.
-  sequence.state->unwrite(1 + proposed - std::max<int64_t>(taken, 1));
+  const int64_t back = 1 + proposed - std::max<int64_t>(taken, 1);
+  if (back > 0) sequence.state->unwrite(back);  // which gives back room, too
   if (!error.empty()) return fail(sequence, error);
   if (ended) return end(sequence, *ended);
   // Pages that were given back with tokens are still free.

@@ -14,6 +14,7 @@ namespace {
 
 using cpu::kPanelWidth;
 using cpu::kWordBytes;
+static_assert(kPanelOutputs == kPanelWidth);
 
 struct Layout {
   int64_t group;        // inputs

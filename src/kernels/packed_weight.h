@@ -19,6 +19,8 @@ enum class WeightFormat {
   int4,  // 4.5; one bf16 scale per output and 32 inputs
 };
 
+inline constexpr int64_t kPanelOutputs = 32;
+
 std::string_view weight_format_name(WeightFormat format);
 
 // Products with quantised weights round their activations, too: each run of this many inputs of a row to integers

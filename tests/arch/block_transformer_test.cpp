@@ -68,7 +68,9 @@ Logits rows_of(const Tensor& t) {
 class Writer {
  public:
   Writer(Context& ctx, Model& model)
-      : model_(model), tape_(ctx, model.parameters().precision(), Tape::Mode::no_grad), caches_(model.new_caches({})) {}
+      : model_(model),
+        tape_(ctx, model.parameters().precision(), Tape::Mode::no_grad),
+        caches_(model.new_caches({.tokens = 4096})) {}  // the reference copies all pages
   std::unique_ptr<State> state() { return model_.new_state(*caches_); }
   void read(State& state, std::span<const int32_t> ids) {
     tape_.reset();
