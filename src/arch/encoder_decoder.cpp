@@ -99,7 +99,8 @@ class EncoderDecoderState final : public State {
     int64_t rows = own.length() > 0 || unread ? own.length() + count : count + 1;
     return unread ? rows : first_position() + rows;
   }
-  bool reserve_read(int64_t count) override { return memory.reserve(count); }
+  // All that was read is read again, into pages that are nobody else's.
+  bool reserve_read(int64_t count) override { return (count == 0 || memory.unshare()) && memory.reserve(count); }
   bool reserve_write(int64_t count) override {
     if (count == 0) return memory.reserve(0);
     own_ids.reserve(own_ids.size() + static_cast<size_t>(count));

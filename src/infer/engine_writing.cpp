@@ -131,9 +131,9 @@ void Engine::accept(Sequence& sequence, const Tensor& logits, int64_t row) {
   if (!error.empty()) return fail(sequence, error);
   if (ended) return end(sequence, *ended);
   // Pages that were given back with tokens are still free.
-  if (proposed >= taken) {
-    reserve_rest(*sequence.request, *sequence.state,
-                 static_cast<int64_t>(sequence.history.size()) - sequence.request->asked.prompt.tokens());
+  int64_t written = static_cast<int64_t>(sequence.history.size()) - sequence.request->asked.prompt.tokens();
+  if (proposed >= taken && !reserve_rest(*sequence.request, *sequence.state, written)) {
+    fail(sequence, "the caches have no room for this request");
   }
 }
 
