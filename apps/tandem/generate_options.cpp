@@ -90,7 +90,7 @@ void add_writing_options(CLI::App& verb, GenerateOptions& options) {
       ->check(CLI::Range(int64_t{0}, int64_t{256}))
       ->type_name("N")
       ->capture_default_str();
-  verb.add_option("--fold", options.fold, "Read what was written every R tokens: never or R")
+  verb.add_option("--fold", options.fold, "Read what was written every R tokens: never, R or auto")
       ->type_name("R")
       ->capture_default_str();
   BeamOptions& beams = options.generation.beams;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "infer/folding.h"
 
 namespace tandem {
 
@@ -56,6 +57,7 @@ Engine::Ticket Engine::submit(GenerationRequest asked) {
   request->ticket = next_ticket_++;
   request->asked = std::move(asked);
   request->fold = request->asked.options.fold.value_or(options_.fold);
+  if (request->fold == kFoldByCost) request->fold = fold_by_cost(fold_costs(model_), most_tokens(*request));
   const BeamOptions& beams = request->asked.options.beams;
   request->result.completions.resize(static_cast<size_t>(beams.width > 0 ? beams.best : request->asked.completions));
   for (Generation& each : request->result.completions) each.prompt_tokens = request->asked.prompt.tokens();

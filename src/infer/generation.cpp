@@ -36,13 +36,14 @@ std::string_view finish_reason_name(FinishReason reason) {
 
 int64_t parse_fold(const std::string& text, const std::string& where) {
   if (text == "never") return kNeverFold;
+  if (text == "auto") return kFoldByCost;
   int64_t tokens = 0;
   auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), tokens);
   if (problem == std::errc() && end == text.data() + text.size() && tokens > 0) return tokens;
   throw InputError({.what = "bad length of blocks",
                     .where = where,
                     .got = "'" + text + "'",
-                    .expected = "never or a number of tokens above 0"});
+                    .expected = "never, auto or a number of tokens above 0"});
 }
 
 namespace {
@@ -71,7 +72,7 @@ void check_beams(const GenerationOptions& options) {
 
 void check_options(const GenerationOptions& options) {
   require(options.max_tokens >= 1, "max_tokens", options.max_tokens, "at least 1");
-  if (options.fold) require(*options.fold >= kNeverFold, "fold", *options.fold, "a number of tokens");
+  if (options.fold) require(*options.fold >= kFoldByCost, "fold", *options.fold, "a number of tokens");
   const SpeculationOptions& speculation = options.speculation;
   require(speculation.draft >= 0, "speculation.draft", speculation.draft, "0 (off) or more");
   require(speculation.shortest >= 1, "speculation.shortest", speculation.shortest, "at least 1");

@@ -37,9 +37,10 @@ enum class FinishReason {
 };
 std::string_view finish_reason_name(FinishReason reason);
 
-// When a block that is written is closed and read: when it has so many tokens, or never.
+// When a block that is written is closed and read: when it has so many tokens, or one of these.
 inline constexpr int64_t kNeverFold = 0;
-// "never" or a number; InputError for anything else.
+inline constexpr int64_t kFoldByCost = -1;  // infer/folding.h
+// "never", "auto" or a number; InputError for anything else.
 int64_t parse_fold(const std::string& text, const std::string& where);
 
 // Speculative decoding by lookup (infer/lookup.h): tokens that followed the same ids earlier in the sequence are

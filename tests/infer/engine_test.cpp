@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "infer/engine_check.h"
+#include "infer/folding.h"
 
 namespace tandem::test {
 namespace {
@@ -294,8 +295,49 @@ TEST(EngineFold, TokensAreThoseOfFullForwardsOverBlocks) {
   }
 }
 
+TEST(Folding, ByCostTakesTheCheapestLength) {
+  FoldCosts costs{.written_bytes = 1000, .read_bytes = 1000, .read_flops = 1e6, .weight_bytes = 1e6};
+  EXPECT_EQ(fold_by_cost(costs, 100000), kNeverFold);
+  costs.written_bytes = 4000;
+  EXPECT_EQ(fold_by_cost(costs, 64), kNeverFold) << "no token comes behind a block of a page";
+  EXPECT_EQ(fold_by_cost(costs, 90), kNeverFold) << "reading costs more than what 26 tokens save";
+  // Against all lengths: what n tokens cost in bytes of attention and of reading.
+  auto cost = [&](int64_t block, int64_t tokens) {
+    double bytes = 0;
+    for (int64_t t = 0; t < tokens; ++t) {
+      int64_t own = block > 0 ? t % block : t;
+      bytes += 4000.0 * static_cast<double>(own) + 1000.0 * static_cast<double>(t - own);
+      if (block > 0 && t > 0 && own == 0) bytes += 1e6 + static_cast<double>(block) * 1e6 / kFlopsPerByte;
+    }
+    return bytes;
+  };
+  for (int64_t tokens : {500, 1000, 3000, 10000}) {
+    double best = cost(0, tokens);
+    for (int64_t block = 64; block < tokens; block += 64) best = std::min(best, cost(block, tokens));
+    int64_t chosen = fold_by_cost(costs, tokens);
+    EXPECT_GT(chosen, 0);
+    EXPECT_NEAR(cost(chosen, tokens), best, 1e-9 * best) << tokens;
+  }
+}
+
+// It pays where a token takes less room once it was read, and nowhere else.
+TEST(Folding, ByCostOnlyWhereTheCacheShrinks) {
+  auto costs_of = [](Arch arch, MemoryKv memory_kv) {
+    ModelConfig config = small_config(arch);
+    config.memory_kv = memory_kv;
+    return fold_costs(*random_model(config, Precision::float32()));
+  };
+  FoldCosts one = costs_of(Arch::double_decoder, MemoryKv::one_for_all);
+  EXPECT_EQ(one.written_bytes, 2 * one.read_bytes) << "two decoder layers, one projection";
+  EXPECT_GT(fold_by_cost(one, 10000), 0);
+  EXPECT_EQ(fold_by_cost(costs_of(Arch::double_decoder, MemoryKv::per_layer_shared), 10000), kNeverFold);
+  EXPECT_EQ(fold_by_cost(costs_of(Arch::decoder, MemoryKv::per_layer_shared), 10000), kNeverFold);
+  EXPECT_EQ(fold_by_cost(costs_of(Arch::encoder_decoder, MemoryKv::per_layer_shared), 10000), kNeverFold);
+}
+
 TEST(Folding, LengthsOfBlocksAreReadFromText) {
   EXPECT_EQ(parse_fold("never", "test"), kNeverFold);
+  EXPECT_EQ(parse_fold("auto", "test"), kFoldByCost);
   EXPECT_EQ(parse_fold("64", "test"), 64);
   for (const char* bad : {"", "0", "-1", "64x", "always"}) EXPECT_THROW(parse_fold(bad, "test"), InputError);
 }

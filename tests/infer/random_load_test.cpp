@@ -60,7 +60,7 @@ class RandomLoad : public EngineTest, public testing::WithParamInterface<NamedCo
     options.sampling.seed = static_cast<uint64_t>(below(1000));
     options.sampling.log_probabilities = one_in(4);
     if (one_in(2)) options.eos = some_ids(1 + below(4));
-    if (one_in(3)) options.fold = below(6);
+    if (one_in(3)) options.fold = one_in(8) ? kFoldByCost : below(6);
     if (one_in(8)) options.sampling.forced = some_ids(1 + below(3));
     if (one_in(8)) options.sampling.repetition_penalty = 1.3;
     if (one_in(6)) {
