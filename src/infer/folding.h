@@ -18,7 +18,7 @@ FoldCosts fold_costs(const Model& model);
 
 // The length of blocks at which writing `tokens` tokens costs least, a whole number of pages; kNeverFold when not
 // closing them costs no more. A function of sizes alone, so that the same request always gets the same tokens.
-// kFlopsPerByte says how much work takes the time of reading a byte.
+// kFlopsPerByte: how much work takes the time of reading a byte; an assumption, the same for all machines.
 inline constexpr double kFlopsPerByte = 10;
 int64_t fold_by_cost(const FoldCosts& costs, int64_t tokens);
 
