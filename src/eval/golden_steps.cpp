@@ -78,8 +78,11 @@ class Replay {
  public:
   Replay(Tape& tape, Model& model, const GoldenCase& c, const Run& run)
       : tape_(tape), model_(model), case_(c), run_(run), ended_(run.prompts.size()) {
+    // Sequences of one pass share their pools. Room for each, in pages, and as much again for what is given back late.
+    auto length = static_cast<int64_t>(run.outputs[0].size()), rows = static_cast<int64_t>(run.prompts.size());
+    caches_ = model.new_caches({.tokens = 2 * rows * (length + kPageTokens)});
     for (size_t row = 0; row < run.prompts.size(); ++row) {
-      states_.push_back(model.new_state(static_cast<int64_t>(run.outputs[row].size())));
+      states_.push_back(model.new_state(*caches_));
       first_ = std::min(first_, run.prompts[row].size() - 1);
     }
   }
@@ -141,6 +144,7 @@ class Replay {
   Model& model_;
   const GoldenCase& case_;
   const Run& run_;
+  std::unique_ptr<Caches> caches_;
   std::vector<std::unique_ptr<State>> states_;
   std::vector<bool> ended_;
   size_t first_ = std::numeric_limits<size_t>::max();  // token of the first step
