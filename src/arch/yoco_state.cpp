@@ -37,6 +37,7 @@ void YocoState::note_written(std::span<const int32_t> ids) {
 
 void YocoState::unwrite(int64_t count) {
   count = std::min(count, block_);
+  if (count == 0) return;  // and the room for what comes stays
   block_ -= count;
   shared.trim(length() - count);
   ids_.resize(ids_.size() - static_cast<size_t>(count));
@@ -78,6 +79,7 @@ void YocoState::transfer(StateArchive& archive) {
 bool YocoState::make_room(int64_t count) {
   ids_.reserve(ids_.size() + static_cast<size_t>(count));
   auto again = static_cast<int64_t>(pending().size());
+  ids_.reserve(ids_.size() + static_cast<size_t>(count));
   if (!shared.reserve(count)) return false;
   if (recent.reserve(again + count)) return true;
   shared.trim(shared.length());

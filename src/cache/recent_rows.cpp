@@ -42,6 +42,9 @@ bool RecentRows::reserve(int64_t count) {
   pages_.reserve(static_cast<size_t>(pages_for(length_ + count)));
   int64_t wanted = std::min(pages_for(length_ + count) - static_cast<int64_t>(pages_.size()), most_pages());
   const size_t before = spares_.size();
+  // Nothing is asked of the system while tokens come.
+  pages_.reserve(static_cast<size_t>(pages_for(length_ + count)));
+  spares_.reserve(static_cast<size_t>(most_pages()));
   auto give_up = [&] {
     while (spares_.size() > before) {
       pool_->release(spares_.back());
