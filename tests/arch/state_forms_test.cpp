@@ -71,7 +71,8 @@ TEST_P(StateForms, ReadingWakesAStateAtRest) {
     read(*state, std::span(tokens).subspan(10, 7));
     StateBytes bytes = state->token_bytes();
     EXPECT_EQ(static_cast<double>(bytes.at_rest),
-              static_cast<double>(cached_tokens(config_, 17)) * model_->costs().cache_bytes_at_rest);
+              model_->costs().cache_bytes_constant +
+                  static_cast<double>(cached_tokens(config_, 17)) * model_->costs().cache_bytes_at_rest);
     EXPECT_LE(worst(write(*state, std::span(tokens).subspan(17)), expected), kFloat32Bound);
   }
 }
@@ -110,7 +111,8 @@ TEST_P(StateForms, TheBeginningOfAStateAtRestIsAState) {
   ASSERT_TRUE(beginning->keep_read(8));
   EXPECT_EQ(beginning->length(), 8);
   EXPECT_EQ(static_cast<double>(beginning->token_bytes().at_rest),
-            static_cast<double>(cached_tokens(config_, 8)) * model_->costs().cache_bytes_at_rest);
+            model_->costs().cache_bytes_constant +
+                static_cast<double>(cached_tokens(config_, 8)) * model_->costs().cache_bytes_at_rest);
   EXPECT_LE(worst(write(*beginning, std::span(tokens).subspan(8)), alone(tokens, 8)), kFloat32Bound);
   EXPECT_LE(worst(write(*state, std::span(tokens).subspan(15)), alone(tokens, 15)), kFloat32Bound);
 }
