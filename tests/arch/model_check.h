@@ -103,8 +103,8 @@ inline std::vector<NamedConfig> small_configs() {
     c.n_kv_heads = 2;
     c.decay_divisor = 4;
   });
-  add("yoco_retention_narrow_heads", Arch::yoco, [](ModelConfig& c) {
-    c.n_self_heads = 16;
+  add("yoco_retention_wide_heads", Arch::yoco, [](ModelConfig& c) {
+    c.n_self_heads = 2;
     c.n_kv_heads = 1;
     c.n_decoder_layers = 1;
     c.decay_divisor = 1;

@@ -25,8 +25,14 @@ TEST_P(Loads, FiguresAreThoseOfWholePages) {
   for (int64_t context : {1, 64, 70, 200}) {
     StateBytes figures = *measure_cache(tape_, *model_, context, 48);
     SequencePages pages = sequence_pages(*model_, context, 0);
-    EXPECT_EQ(figures.live, pages.writing) << context;
-    EXPECT_EQ(figures.with_encoder, pages.reading) << context;
+    if (config_.arch == Arch::yoco) {
+      // The lower half gives pages back as it goes on, and has room for a pass and for taking back what it wrote.
+      EXPECT_LE(figures.live, pages.writing) << context;
+      EXPECT_LE(figures.with_encoder, pages.reading) << context;
+    } else {
+      EXPECT_EQ(figures.live, pages.writing) << context;
+      EXPECT_EQ(figures.with_encoder, pages.reading) << context;
+    }
     EXPECT_GE(figures.with_encoder, figures.live);
     EXPECT_GT(figures.at_rest, 0);
     SequenceLoad load(tape_, *model_, context, 3);
