@@ -213,9 +213,10 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add("n_sentinels", config.n_sentinels, "sentinels of an encoder-decoder");
   fields.add("bos_id", config.bos_id, "token that begins a text; -1: the run takes the tokenizer's");
   fields.add("eos_id", config.eos_id, "token that ends a text; -1: the run takes the tokenizer's");
-  fields.group("block", [&](FieldList& group) { list_fields(group, config.block); });
   fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
   fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
+  // Last: in a file a table of its own stands behind the fields of the table around it.
+  fields.group("block", [&](FieldList& group) { list_fields(group, config.block); });
 }
 
 }  // namespace tandem
