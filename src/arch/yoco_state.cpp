@@ -77,7 +77,6 @@ void YocoState::transfer(StateArchive& archive) {
 }
 
 bool YocoState::make_room(int64_t count) {
-  ids_.reserve(ids_.size() + static_cast<size_t>(count));
   auto again = static_cast<int64_t>(pending().size());
   ids_.reserve(ids_.size() + static_cast<size_t>(count));
   if (!shared.reserve(count)) return false;

@@ -39,7 +39,6 @@ int64_t RecentRows::page_bytes() const {
 int64_t RecentRows::most_pages() const { return pages_for(keep_ + kSlack + kMostInPlace) + 1 + pages_for(keep_) + 1; }
 
 bool RecentRows::reserve(int64_t count) {
-  pages_.reserve(static_cast<size_t>(pages_for(length_ + count)));
   int64_t wanted = std::min(pages_for(length_ + count) - static_cast<int64_t>(pages_.size()), most_pages());
   const size_t before = spares_.size();
   // Nothing is asked of the system while tokens come.
