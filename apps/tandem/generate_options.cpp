@@ -151,6 +151,12 @@ void set_caches(EngineOptions& engine, const GenerateOptions& options) {
     engine.cache.spill_folder = std::filesystem::temp_directory_path();
   }
   if (options.prefix_cache.empty()) return;
+  if (std::filesystem::exists(options.prefix_cache) && !std::filesystem::is_directory(options.prefix_cache)) {
+    throw InputError({.what = "not a folder",
+                      .where = "--prefix-cache",
+                      .got = options.prefix_cache,
+                      .expected = "a folder, or a name that is not taken"});
+  }
   engine.prefix_folder = options.prefix_cache;
   engine.cache.keep_outputs = true;  // prefixes rest in the folder
   engine.reuse_prefixes = true;

@@ -1,5 +1,7 @@
 #include "output.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,10 +19,15 @@ namespace {
 
 }  // namespace
 
+// Past the buffers of stdio, which cannot say what of a write that a signal ended is still to be written.
 void write_output(std::string_view text) {
-  errno = 0;
-  bool whole = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!whole || std::fflush(stdout) != 0) fail(errno);
+  flush_output();
+  while (!text.empty()) {
+    ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;  // Ctrl-C stops what is being done, not what was done
+    if (written < 0) fail(errno);
+    text.remove_prefix(static_cast<size_t>(written));
+  }
 }
 
 void write_json(const OrderedJson& json) {
@@ -29,7 +36,8 @@ void write_json(const OrderedJson& json) {
 
 void flush_output() {
   errno = 0;
-  if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail(errno);
+  while (std::fflush(stdout) != 0 && errno == EINTR) std::clearerr(stdout);
+  if (std::ferror(stdout)) fail(errno);
 }
 
 }  // namespace tandem::app

@@ -17,14 +17,17 @@ namespace {
 
 class BlockTransformerCaches final : public Caches {
  public:
+  // Address space for the last page of each sequence, which is its own however short the sequences are.
+  static constexpr int64_t kLastPages = 256;
+
   BlockTransformerCaches(const CacheOptions& options, int64_t block_length,
                          const std::vector<PagePool::Column>& block_columns,
                          const std::vector<PagePool::Column>& own_columns,
                          const std::vector<PagePool::Column>& vector_columns)
       : Caches(options),
-        blocks(budget_, block_columns, options.tokens / block_length + kPageTokens),
-        own(budget_, own_columns, options.tokens),
-        vectors(budget_, vector_columns, options.tokens) {}
+        blocks(budget_, block_columns, options.tokens / block_length + kLastPages * kPageTokens),
+        own(budget_, own_columns, options.tokens + kLastPages * kPageTokens),
+        vectors(budget_, vector_columns, options.tokens + kLastPages * kPageTokens) {}
   PagePool blocks;   // per layer of the block decoder: a row for each block
   PagePool own;      // per layer of the token decoder: rows of the block being written
   PagePool vectors;  // what the block decoder's output became: as it is, or projected for each layer; or nothing

@@ -56,7 +56,7 @@ LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Ten
                        ? scratch.dlogits.slice_rows(0, rows).slice_columns(0, weight.value.shape[0])
                        : Tensor();
   std::span<int32_t> best = scratch.best.empty() ? scratch.best : scratch.best.subspan(0, static_cast<size_t>(rows));
-  kernels::matmul_nt(ctx, logits, x, weight.value);
+  multiply(tape, logits, x, weight);
   Tensor loss = scratch.loss.slice_rows(0, rows);
   kernels::cross_entropy(ctx, loss, dlogits, best, logits, labels, multiplier, 1.0);
   if (dlogits.defined()) {

@@ -159,6 +159,9 @@ Origin begin_with(const fs::path& folder, const Tokenizer& tokenizer, Model& mod
   ParameterStore& parameters = model.parameters();
   for (const std::string& name : stored.names()) {
     if (parameters.find(name)) continue;
+    if (name.ends_with(".scales")) {
+      throw InputError({.what = "quantised weights cannot be trained", .where = file.string(), .expected = "float32"});
+    }
     throw InputError({.what = "tensor that the model does not have", .where = file.string(), .got = name});
   }
   parameters.initialise(seed);

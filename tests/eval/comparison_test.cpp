@@ -144,7 +144,8 @@ TEST_F(Comparing, WhatDoesNotFitSaysSo) {
   plan_.batches = {1, 9};
   plan_.chunk = 16;
   plan_.cell_bytes = 9 * bytes(Arch::decoder, 200).writing - 1;
-  plan_.serving.cache_bytes = bytes(Arch::double_decoder, 75).reading - 1;
+  auto model = random_model(given(Arch::double_decoder).config, Precision::float32());
+  plan_.serving.cache_bytes = sequence_pages(*model, plan_.serving.prompt - 1, plan_.serving.written).reading - 1;
   ComparisonResult result = compare(ctx_, plan_, models_, {});
   const ContenderResult &own = of(result, "double_decoder 8+4"), &twin = of(result, "decoder 12");
   EXPECT_EQ(twin.decode.back().step_seconds, 0);
