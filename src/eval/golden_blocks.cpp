@@ -327,10 +327,11 @@ class Generation {
     bool fits = logits.shape == Shape{gen_.tensor("input_ids").rows(), steps, case_.config.vocab_size} &&
                 states.shape.rank() == 3 && states.shape[0] == logits.shape[0];
     if (!fits) throw InputError({.what = "golden tensor of another size", .where = way, .got = logits.shape.text()});
-    std::unique_ptr<Model> model = model_for(prompt, positions);
     int64_t block = 0;
     double wrong = 0, worst_logits = 0, worst_state = 0;
-    // Of the prompt only the last block's state is recorded: the one that the first written token asks for.
+    std::unique_ptr<Model> model = model_for(prompt, positions);
+    // Of the prompt only the last block's state is recorded: the one that the first written token asks for. The model
+    // ends before what the observer refers to.
     model->observe([&](const std::string& seen, const Tensor& value) {
       if (seen != "hidden.enc_norm" || !writing_ || block >= states.shape[1]) return;
       RowComparison compared(value, states, way + ".block_states");

@@ -130,8 +130,9 @@ class Scorer {
     labels_.clear();
     for (size_t i = wave.begin; i < wave.end; ++i) {
       const Continuation& c = all_[i];
-      std::vector<int32_t>& ids = written.emplace_back(1, c.context.back());
+      std::vector<int32_t> ids{c.context.back()};
       ids.insert(ids.end(), c.tokens.begin(), c.tokens.end() - 1);
+      written.push_back(std::move(ids));
       labels_.insert(labels_.end(), c.tokens.begin(), c.tokens.end());
     }
     for (size_t i = 0; i < written.size(); ++i) pieces.push_back({states_[i].get(), written[i]});

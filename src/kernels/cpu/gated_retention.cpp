@@ -160,7 +160,7 @@ int64_t state_floats(int64_t n) { return n * padded(n); }
 
 Workspace workspace(const RetentionHead& head, float* work) {
   int64_t p = padded(head.n);
-  Workspace w;
+  Workspace w{};
   w.decays = decays_of(head, work);
   work += 4 * kRows;
   float** buffers[] = {&w.q, &w.k, &w.v, &w.o, &w.dq, &w.dk, &w.dv, &w.other, &w.turned};
