@@ -2,6 +2,8 @@
 
 #include <histedit.h>
 #include <langinfo.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include <clocale>
 #include <cstdio>
@@ -34,9 +36,35 @@ void bracket_pastes(bool on) {
   std::fflush(stdout);
 }
 
+// Between two turns the terminal hands on what is typed as it is and shows nothing of it; Ctrl-C stays a signal. Left
+// to itself it would edit what comes before the next prompt, byte by byte, and mix it with the answer. (libedit shows
+// its prompt before it changes the terminal, so even what is typed at the prompt may come too early.)
+class QuietTerminal {
+ public:
+  QuietTerminal() : known_(tcgetattr(STDIN_FILENO, &before_) == 0) { quiet(); }
+  QuietTerminal(const QuietTerminal&) = delete;
+  QuietTerminal& operator=(const QuietTerminal&) = delete;
+  ~QuietTerminal() {
+    if (known_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  }
+  void quiet() const {
+    if (!known_) return;
+    termios mode = before_;
+    mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO | IEXTEN);
+    mode.c_cc[VMIN] = 1;
+    mode.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);
+  }
+
+ private:
+  termios before_ = {};
+  bool known_;
+};
+
 }  // namespace
 
 struct LineEditor::Parts {
+  QuietTerminal terminal;  // set right again when the editor has gone
   EditLine* edit = nullptr;
   History* history = nullptr;
   KeyReader keys;
@@ -112,8 +140,10 @@ Typed LineEditor::read(std::string& turn) {
   const char* text = nullptr;
   {
     WindowSignals signals;
+    parts_->terminal.quiet();
     bracket_pastes(true);
     text = el_gets(parts_->edit, &length);
+    parts_->terminal.quiet();  // el_gets() has left it editing and showing lines
     bracket_pastes(false);
   }
   if (!text || length <= 0) {
