@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/statistics.h"
 #include "eval/folding_cost.h"
 #include "study_folding.h"
 #include "train/init.h"
@@ -85,13 +86,6 @@ struct Timings {
   }
 };
 
-// The median; the upper one of two.
-double middle(std::vector<double> values) {
-  auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), half, values.end());
-  return *half;
-}
-
 // What does not depend on the clock; also the round that warms up.
 void count(Subject& subject) {
   for (FoldingCostLine& line : subject.report.lines) {
@@ -147,8 +141,8 @@ std::vector<FoldingCostSubject> measure_folding_costs(Context& ctx, const Foldin
   for (size_t s = 0; s < subjects.size(); ++s) {
     std::vector<FoldingCostLine>& lines = subjects[s].report.lines;
     for (size_t i = 0; i < lines.size(); ++i) {
-      lines[i].ms_per_token = middle(timings[s][i].ms_per_token);
-      lines[i].fold_ms_per_token = middle(timings[s][i].fold_ms_per_token);
+      lines[i].ms_per_token = median(timings[s][i].ms_per_token);
+      lines[i].fold_ms_per_token = median(timings[s][i].fold_ms_per_token);
     }
     reports.push_back(std::move(subjects[s].report));
   }

@@ -76,6 +76,7 @@ class BlockTransformerState final : public State {
   }
   void unwrite(int64_t count) override {
     count = std::min(count, block);
+    if (count == 0) return;
     ids.resize(ids.size() - static_cast<size_t>(count));
     block -= count;
     if (own_block != block_of(length())) return leave_block();

@@ -32,6 +32,7 @@ class DecoderState final : public State {
   std::unique_ptr<State> fork() const override { return std::make_unique<DecoderState>(*this); }
   bool unshare() override { return layers.unshare(); }
   void unwrite(int64_t count) override {
+    if (count == 0) return;
     layers.trim(layers.length() - std::min(count, block));
     block -= std::min(count, block);
   }

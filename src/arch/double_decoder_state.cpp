@@ -26,6 +26,7 @@ DoubleDecoderState::DoubleDecoderState(DoubleDecoderCaches& all)
     : memory(all, all.memory, all.outputs), own(all.own), encoder(all.encoder), spilled(all.spill), caches(&all) {}
 
 void DoubleDecoderState::unwrite(int64_t count) {
+  if (count == 0) return;
   own.trim(own.length() - count);
   own_ids.resize(static_cast<size_t>(own.length()));
 }

@@ -76,6 +76,7 @@ class EncoderDecoderState final : public State {
   std::unique_ptr<State> fork() const override { return std::make_unique<EncoderDecoderState>(*this); }
   bool unshare() override { return memory.unshare() && own.unshare(); }
   void unwrite(int64_t count) override {
+    if (count == 0) return;
     own_ids.resize(own_ids.size() - static_cast<size_t>(count));
     // BOS comes again with the next first token.
     own.trim(own_ids.empty() ? 0 : own.length() - count);

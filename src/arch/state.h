@@ -89,6 +89,7 @@ class State {
   // or the architecture does not offer it.
   virtual bool unshare() { return false; }
   // Forgets the last `count` of the tokens that were written (at most all of them).
+  // Room that was reserved behind them goes, too; with count 0 nothing does.
   virtual void unwrite(int64_t count) = 0;
   // Keeps the first `length` of the tokens that were read, of a sequence whose block is closed. False, and nothing
   // changed, where a part of what was read is no state of its own (both directions are read).

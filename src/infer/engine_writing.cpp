@@ -126,8 +126,7 @@ void Engine::accept(Sequence& sequence, const Tensor& logits, int64_t row) {
   statistics_.accepted_tokens += agreed;
   statistics_.written_tokens += std::max<int64_t>(taken, 1);
   // The state holds all tokens but the last; where none could be chosen, all.
-  const int64_t back = 1 + proposed - std::max<int64_t>(taken, 1);
-  if (back > 0) sequence.state->unwrite(back);  // which gives back room, too
+  sequence.state->unwrite(1 + proposed - std::max<int64_t>(taken, 1));
   if (!error.empty()) return fail(sequence, error);
   if (ended) return end(sequence, *ended);
   // Pages that were given back with tokens are still free.

@@ -91,6 +91,21 @@ TEST_P(Sequences, WhatWasWrittenCanBeTakenBack) {
   }
 }
 
+// What was promised to a sequence is not given to another when nothing is taken back.
+TEST_P(Sequences, TakingNothingBackKeepsTheRoom) {
+  std::vector<int32_t> tokens = ids(4, 12);
+  auto state = model_->new_state(*caches_);
+  read(*state, {tokens.data(), 5});
+  write(*state, {tokens.data() + 5, 3});
+  int64_t before = caches_->bytes_in_use();
+  ASSERT_TRUE(state->reserve_write(150));
+  int64_t reserved = caches_->bytes_in_use();
+  state->unwrite(0);
+  EXPECT_EQ(caches_->bytes_in_use(), reserved);
+  bool few_blocks = config_.arch == Arch::block_transformer;
+  EXPECT_TRUE(reserved > before || few_blocks) << reserved;
+}
+
 // Folding: the blocks of a training row, one after the other.
 TEST_P(Sequences, FoldedBlocksAreThoseOfTraining) {
   if (config_.arch != Arch::double_decoder) GTEST_SKIP() << "the others have no blocks";
