@@ -213,7 +213,12 @@ void DoubleDecoder::encode_pieces(Tape& tape, std::span<const Piece> pieces) {
     DoubleDecoderState& state = state_of(piece);
     auto count = static_cast<int64_t>(piece.ids.size());
     pass_.add(piece.ids, state.memory.length());
-    if (count > 0) pass_.read_causal(encoder_plan_, state.encoder, count);
+    if (count > 0 && state.at_once) {
+      pass_.read_once(encoder_plan_, count, /*causal=*/true);
+    } else if (count > 0) {
+      pass_.read_causal(encoder_plan_, state.encoder, count);
+    }
+    state.at_once = state.at_once && count == 0;
     state.memory.append(count, memory_slots_);
     state.read_ids.insert(state.read_ids.end(), piece.ids.begin(), piece.ids.end());
     state.block_begin = state.memory.length();

@@ -33,6 +33,7 @@ void DoubleDecoderState::unwrite(int64_t count) {
 
 // A block that opens a text stands where its first token was read already.
 bool DoubleDecoderState::keep_read(int64_t length) {
+  at_once = false;
   memory.trim(length);
   encoder.trim(length);
   spilled.trim(length);
@@ -56,6 +57,12 @@ void DoubleDecoderState::settle() {
   if (caches->options().encoder == EncoderState::keep) return;
   spilled.write(encoder);  // where it fails, as if there were no files: reading on computes
   encoder.trim(0);
+}
+
+// What goes to files has to be held first.
+bool DoubleDecoderState::read_at_once() {
+  at_once = memory.length() == 0 && caches->options().encoder == EncoderState::recompute;
+  return at_once;
 }
 
 void DoubleDecoderState::rest() {
@@ -89,7 +96,7 @@ void DoubleDecoderState::transfer(StateArchive& archive) {
 bool DoubleDecoderState::reserve_read(int64_t count) {
   if (count == 0) return true;
   if (!memory.reserve(count)) return false;
-  if (encoder.reserve(dropped() + count)) return true;
+  if (at_once || encoder.reserve(dropped() + count)) return true;
   memory.trim(memory.length());
   return false;
 }

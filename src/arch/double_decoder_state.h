@@ -30,6 +30,7 @@ struct DoubleDecoderState final : State {
   std::vector<int32_t> read_ids;
   std::vector<int32_t> own_ids;
   int64_t block_begin = 0;  // position of the block's first token
+  bool at_once = false;     // the next pass reads all there is, and keeps no encoder rows
 
   int64_t length() const override { return std::max(memory.length(), block_begin + own.length()); }
   int64_t written() const override { return own.length(); }
@@ -43,6 +44,7 @@ struct DoubleDecoderState final : State {
   void close_block() override;
   void settle() override;
   void rest() override;
+  bool read_at_once() override;
   bool resting() const override { return memory.resting(); }
   int64_t end_of_read(int64_t count) const override { return memory.length() + count; }
   int64_t end_of_write(int64_t count) const override { return block_begin + own.length() + count; }

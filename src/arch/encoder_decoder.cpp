@@ -229,7 +229,7 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
     state.read_ids.insert(state.read_ids.end(), piece.ids.begin(), piece.ids.end());
     pass_.add(state.read_ids, 0);
     auto count = static_cast<int64_t>(state.read_ids.size());
-    pass_.read_both_ways(encoder_plan_, count);
+    pass_.read_once(encoder_plan_, count, /*causal=*/false);
     state.caches->counts().recomputed += state.memory.length();
     state.memory.trim(0);
     state.memory.reserve(count);  // succeeds: the pages for it were there a moment ago

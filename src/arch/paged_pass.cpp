@@ -25,18 +25,19 @@ int64_t PagedPass::add(std::span<const int32_t> tokens, int64_t first_position) 
 
 void PagedPass::read_causal(SpanPlan& plan, PagedRows& rows, int64_t count) {
   int64_t first = size() - count, before = rows.length();
+  int64_t at = gathered_.add(rows, first, count);
   rows.append(count, slots_);
-  int64_t at = gathered_.add(rows);
   plan.order = QueryOrder::by_tile;
   plan.add_run(first, first + count);
   plan.add_span({.source = 0, .begin = at, .end = at + before + count, .shift = at + before - first});
 }
 
-void PagedPass::read_both_ways(SpanPlan& plan, int64_t count) {
+void PagedPass::read_once(SpanPlan& plan, int64_t count, bool causal) {
   int64_t first = size() - count, at = gathered_.add(first, count);
+  slots_.insert(slots_.end(), static_cast<size_t>(count), -1);
   plan.order = QueryOrder::by_tile;
   plan.add_run(first, first + count);
-  plan.add_span({.source = 0, .begin = at, .end = at + count});
+  plan.add_span({.source = 0, .begin = at, .end = at + count, .shift = causal ? at - first : KeySpan::kNoLimit});
 }
 
 void PagedPass::write_causal(SpanPlan& plan, int32_t source, PagedRows& rows, int64_t count) {

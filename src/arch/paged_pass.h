@@ -25,8 +25,8 @@ class PagedPass {
   // Passes that read: `count` tokens, the last ones of the pass, go to the end of `rows`, and they see all of it up to
   // themselves. Attention reads copies of the rows, tile by tile.
   void read_causal(SpanPlan& plan, PagedRows& rows, int64_t count);
-  // The same without a cache and in both directions.
-  void read_both_ways(SpanPlan& plan, int64_t count);
+  // The same for the first tokens of a sequence when nothing is kept of them, seen causally or in both directions.
+  void read_once(SpanPlan& plan, int64_t count, bool causal);
   // Passes that write: attention reads the pages in place, query by query.
   void write_causal(SpanPlan& plan, int32_t source, PagedRows& rows, int64_t count);
 

@@ -115,7 +115,7 @@ void RecentPass::write_retention(const RecentRows& rows, int64_t before, int64_t
 }
 
 const nn::CachePass& RecentPass::cache_pass() {
-  cache_pass_ = {slots_, gather_, reads_};
+  cache_pass_ = {slots_, gather_};
   return cache_pass_;
 }
 

@@ -107,6 +107,9 @@ class State {
   // output, stay as they are. Model::wake() is the way back; reading and writing take it by themselves.
   virtual void rest() {}
   virtual bool resting() const { return false; }
+  // Nothing was read yet, what is read next comes in one pass, and settle() follows: what that would drop need not take
+  // up room in between. False where nothing would be saved, and then tokens may come in pieces as ever.
+  virtual bool read_at_once() { return false; }
   // Makes room for tokens to be read or written, so that the pass cannot fail; for a state at rest also for what wakes
   // it. False when the pages don't suffice; then the state is as it was before.
   virtual bool reserve_read(int64_t count) = 0;

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/copy_rows.h"
+
 namespace tandem {
 
 PagedRows::PagedRows(const PagedRows& other)
@@ -144,16 +146,17 @@ int64_t GatheredRows::begin_sequence() {
   return static_cast<int64_t>(rows_.size());
 }
 
-int64_t GatheredRows::add(int64_t first, int64_t count) {
+int64_t GatheredRows::add(const PagedRows& rows, int64_t first, int64_t count) {
   int64_t at = begin_sequence();
-  for (int64_t i = first; i < first + count; ++i) rows_.push_back(static_cast<int32_t>(i));
+  for (int64_t t = 0; t < rows.length(); ++t) rows_.push_back(rows.row(t));
+  for (int64_t i = first; i < first + count; ++i) rows_.push_back(kernels::fresh_row(i));
   return at;
 }
 
-int64_t GatheredRows::add(const PagedRows& rows) {
-  int64_t first = begin_sequence();
-  for (int64_t t = 0; t < rows.length(); ++t) rows_.push_back(rows.row(t));
-  return first;
+int64_t GatheredRows::add(int64_t first, int64_t count) {
+  int64_t at = begin_sequence();
+  for (int64_t i = first; i < first + count; ++i) rows_.push_back(kernels::fresh_row(i));
+  return at;
 }
 
 }  // namespace tandem

@@ -69,11 +69,12 @@ void add_paged_spans(SpanPlan& plan, int32_t source, const PagedRows& rows, int6
 class GatheredRows {
  public:
   void clear() { rows_.clear(); }
-  // The place of the sequence's first token in the copy.
-  int64_t add(const PagedRows& rows);
-  // The same for rows [first, first + count) of the tokens of a pass.
-  int64_t add(int64_t first, int64_t count);
-  // Rows of the pool's columns; kFiller for a row of zeros, which nobody sees but which a tile may run over.
+  // Adds a sequence of all tokens of `rows` and, behind them, tokens [first, first + count) of a pass; returns the
+  // place of its first token in the copy.
+  int64_t add(const PagedRows& rows, int64_t first, int64_t count);
+  int64_t add(int64_t first, int64_t count);  // a sequence that begins with the pass
+  // Rows of the pool's columns, kernels::fresh_row() for those of the pass, and kFiller for a row of zeros, which
+  // nobody sees but which a tile may run over.
   static constexpr int32_t kFiller = -1;
   std::span<const int32_t> rows() const { return rows_; }
 

@@ -205,6 +205,7 @@ bool Engine::admit(Request& request) {
   if (options_.reuse_prefixes) match = find_prefix(ids);
   std::unique_ptr<State> state = match.state ? std::move(match.state) : model_.new_state(*caches_);
   auto tokens = static_cast<int64_t>(ids.size());
+  request.at_once = tokens <= options_.step_tokens && request.fold <= 0 && match.tokens == 0 && state->read_at_once();
   if (!reserve(request, *state, tokens - match.tokens, most_tokens(request))) return false;
   if (request.asked.options.prompt_log_probabilities && tokens > 0) {
     std::unique_ptr<State> measuring = model_.new_state(*caches_);
@@ -227,8 +228,9 @@ int64_t Engine::read_prompts(int64_t budget) {
     const std::vector<int32_t>& ids = request->asked.prompt.read;
     // Where both directions are read a prompt is one piece whatever the budget.
     int64_t rest = static_cast<int64_t>(ids.size()) - request->read;
-    int64_t count = model_.reads_in_pieces() ? std::min(rest, left) : rest;
+    int64_t count = model_.reads_in_pieces() && !request->at_once ? std::min(rest, left) : rest;
     if (rest > 0 && (left <= 0 || count <= 0)) break;
+    if (request->at_once && count > left && !pieces_.empty()) break;
     left -= count;
     if (count > 0) {
       pieces_.push_back({request->prompt.get(),

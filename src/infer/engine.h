@@ -22,7 +22,8 @@ namespace tandem {
 struct EngineOptions {
   CacheOptions cache;
   // Tokens of one step: every sequence that writes takes one, and prompts are read with what is left of them, at least
-  // one tile's worth, so that a long prompt stalls nobody for longer than it takes to read so many.
+  // one tile's worth, so that a long prompt stalls nobody for longer than it takes to read so many. A prompt of no more
+  // than this is read in one pass, behind sequences that write, where that saves room (State::read_at_once).
   int64_t step_tokens = 512;
   int64_t most_sequences = 64;  // that write at the same time
   bool reuse_prefixes = true;
@@ -98,6 +99,7 @@ class Engine {
     GenerationRequest asked;
     GenerationResult result;
     std::unique_ptr<State> prompt;  // on its way through the prompt, then what completions fork from
+    bool at_once = false;           // the prompt is read in one pass
     int64_t read = 0;               // tokens of asked.prompt.read
     int64_t started = 0;            // completions
     int64_t running = 0;

@@ -55,21 +55,14 @@ void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePa
 
 Tensor extend_column(Tape& tape, const Tensor& column, const CachePass& pass, const Tensor& fresh) {
   Context& ctx = tape.context();
-  auto near = [&] {
+  const bool kept = column.defined();
+  Tensor rows = kept ? column : fresh;
+  if (!pass.gather.empty()) {
     Shape shape{static_cast<int64_t>(pass.gather.size()), fresh.shape[1], fresh.shape[2]};
-    return tape.arena().tensor(fresh.dtype, shape);
-  };
-  if (pass.mixed) {
-    Tensor rows = near();
-    kernels::gather_rows(ctx, rows, column, fresh, pass.gather);
-    kernels::scatter_rows(ctx, column, pass.slots, fresh);
-    return rows;
+    rows = tape.arena().tensor(fresh.dtype, shape);
+    kernels::gather_rows(ctx, rows, kept ? column : fresh, fresh, pass.gather);
   }
-  if (column.defined()) kernels::scatter_rows(ctx, column, pass.slots, fresh);
-  const Tensor& from = column.defined() ? column : fresh;
-  if (pass.gather.empty()) return from;
-  Tensor rows = near();
-  kernels::gather_rows(ctx, rows, from, pass.gather);
+  if (kept) kernels::scatter_rows(ctx, column, pass.slots, fresh);
   return rows;
 }
 

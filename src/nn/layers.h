@@ -35,13 +35,13 @@ struct Pass {
 
 // Where a layer's keys and values are kept: columns of a cache's pages, and what the pass does with them.
 struct CachePass {
-  std::span<const int32_t> slots;   // [T] rows of the columns for the new tokens; negative: the token is not kept
-  std::span<const int32_t> gather;  // rows that are copied side by side for attention; empty: it reads in place
-  bool mixed = false;  // rows to gather are those of the columns and of new tokens (kernels::fresh_row), taken before
-                       // the new tokens go to their places
+  std::span<const int32_t> slots;  // [T] rows of the columns for the new tokens; negative: the token is not kept
+  // Rows that are copied side by side for attention: those of the columns, before the new tokens go to their places,
+  // and those of new tokens (kernels::fresh_row). Empty: attention reads the columns in place.
+  std::span<const int32_t> gather;
 };
 struct CacheColumns {
-  Tensor k;  // [rows, Hkv, D]; undefined: nothing is kept, and rows to gather are those of the new tokens
+  Tensor k;  // [rows, Hkv, D]; undefined: nothing is kept
   Tensor v;
   const CachePass* pass = nullptr;
 };

@@ -145,6 +145,36 @@ TEST_P(StateForms, AStateThatCannotWakeGoesOnResting) {
   EXPECT_LE(worst(write(*state, std::span(tokens).subspan(10)), expected), kFloat32Bound);
 }
 
+// What settle() would drop is not held on the way there, beside sequences that hold it, bit for bit.
+TEST_P(StateForms, APromptReadAtOnceHoldsNoEncoderState) {
+  std::vector<int32_t> tokens = ids(12, 20), other = ids(13, 14);
+  const auto all = std::span(tokens);
+  const size_t first = 9, more = 15;
+  caches_ = model_->new_caches({});
+  auto kept = model_->new_state(*caches_);
+  EXPECT_FALSE(kept->read_at_once()) << "it stays";
+  read(*kept, all.first(first));
+  Logits expected = write(*kept->fork(), all.subspan(first));
+  read(*kept, all.subspan(first, more - first));
+  Logits expected_more = write(*kept, all.subspan(more));
+
+  caches_ = model_->new_caches({.encoder = EncoderState::recompute});
+  auto state = model_->new_state(*caches_), neighbour = model_->new_state(*caches_);
+  bool drops = config_.arch == Arch::double_decoder;
+  ASSERT_EQ(state->read_at_once(), drops);
+  read(*neighbour, std::span(other).first(5));
+  read({{state.get(), all.first(first)}, {neighbour.get(), std::span(other).subspan(5)}});
+  EXPECT_FALSE(state->read_at_once()) << "something was read";
+  StateBytes bytes = state->page_bytes();
+  EXPECT_EQ(bytes.with_encoder, bytes.live);
+  EXPECT_EQ(neighbour->page_bytes().with_encoder > neighbour->page_bytes().live, drops);
+  state->settle();
+  EXPECT_EQ(worst(write(*state->fork(), all.subspan(first)), expected), 0);
+  read(*state, all.subspan(first, more - first));
+  EXPECT_EQ(caches_->counts().recomputed > 0, !has_one_side(config_));
+  EXPECT_LE(worst(write(*state, all.subspan(more)), expected_more), kFloat32Bound);
+}
+
 // The encoder's own state in files: reading goes on from them, and where they are not whole the encoder reads again.
 TEST_P(StateForms, SpilledStatesAreReadOn) {
   std::vector<int32_t> tokens = ids(10, 20), other = ids(11, 20);

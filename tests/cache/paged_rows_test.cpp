@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/rng.h"
+#include "kernels/copy_rows.h"
 
 namespace tandem {
 namespace {
@@ -192,12 +193,17 @@ TEST(GatheredRows, SequencesBeginAtTiles) {
   extend(a, 70, 0);
   extend(b, 3, 0);
   GatheredRows gathered;
-  EXPECT_EQ(gathered.add(a), 0);
-  EXPECT_EQ(gathered.add(b), 128);
-  EXPECT_EQ(gathered.rows().size(), 131u);
+  EXPECT_EQ(gathered.add(a, 0, 0), 0);
+  EXPECT_EQ(gathered.add(b, 5, 2), 128);
+  EXPECT_EQ(gathered.add(7, 1), 192);
+  EXPECT_EQ(gathered.rows().size(), 193u);
   EXPECT_EQ(gathered.rows()[69], a.row(69));
   EXPECT_EQ(gathered.rows()[70], GatheredRows::kFiller);
   EXPECT_EQ(gathered.rows()[130], b.row(2));
+  EXPECT_EQ(gathered.rows()[131], kernels::fresh_row(5));
+  EXPECT_EQ(gathered.rows()[132], kernels::fresh_row(6));
+  EXPECT_EQ(gathered.rows()[133], GatheredRows::kFiller);
+  EXPECT_EQ(gathered.rows()[192], kernels::fresh_row(7));
 }
 
 // Sequences that come, grow, branch, shrink and go in any order keep what they hold and leave no page behind.

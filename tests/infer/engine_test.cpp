@@ -144,6 +144,41 @@ TEST(EngineAdmission, WhatHasBegunCanBeFinished) {
   }
 }
 
+// A prompt of one pass is read into no more room than it is written from.
+TEST(EngineAdmission, PromptsOfOnePassTakeNoRoomForTheEncoder) {
+  ModelConfig config = small_config(Arch::double_decoder);
+  config.max_seq_len = 4 * kPageTokens;
+  Context ctx(1);
+  auto model = random_model(config, Precision::float32());
+  GenerationRequest asked;
+  asked.options.max_tokens = kPageTokens;
+  std::vector<std::vector<int32_t>> written;
+  for (int64_t step_tokens : {int64_t{2} * kPageTokens, int64_t{kPageTokens}}) {
+    EngineOptions options{.step_tokens = step_tokens, .reuse_prefixes = false};
+    options.cache.encoder = EncoderState::recompute;
+    int64_t room = 0;
+    for (size_t together : {size_t{1}, size_t{3}}) {
+      if (room > 0) options.cache.bytes = 3 * room;
+      Engine engine(ctx, *model, options);
+      std::vector<Engine::Ticket> tickets;
+      for (uint64_t i = 0; i < together; ++i) {
+        asked.prompt = Prompt::continue_text(random_rows(config, 1, 2 * kPageTokens + 1, i).ids);
+        tickets.push_back(engine.submit(asked));
+      }
+      // What a sequence that writes takes.
+      while (engine.step()) room = together == 1 ? engine.caches().bytes_in_use() : room;
+      for (Engine::Ticket ticket : tickets) written.push_back(engine.take(ticket)->completions.front().ids);
+      // Read in pieces, prompts hold the encoder's state until they are read, and fewer fit.
+      if (together > 1) {
+        EXPECT_EQ(engine.statistics().most_sequences == 3, step_tokens >= 2 * kPageTokens) << step_tokens;
+      }
+    }
+  }
+  ASSERT_EQ(written.size(), 8u);
+  for (size_t i : {1, 4, 5}) EXPECT_EQ(written[i], written[0]) << i;
+  for (size_t i : {2, 3}) EXPECT_EQ(written[i], written[i + 4]) << i;
+}
+
 TEST_P(Engines, BadRequestsAreRefusedByThemselves) {
   Engine engine(ctx_, *model_, {});
   GenerationRequest good = request(1, 5, 3), unknown = good, endless = good, none = good;

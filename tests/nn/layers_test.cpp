@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "kernels/copy_rows.h"
 #include "kernels/plan_check.h"
 
 namespace tandem::test {
@@ -69,7 +70,8 @@ struct Layer {
     int64_t moved = cache && cache->gathered ? 3 : 0;
     for (int64_t t = begin; cache && t < end; ++t) slots.push_back(static_cast<int32_t>(t));
     if (moved) gather.assign(3, -1);
-    for (int64_t t = 0; moved && t < end; ++t) gather.push_back(static_cast<int32_t>(t));
+    for (int64_t t = 0; moved && t < begin; ++t) gather.push_back(static_cast<int32_t>(t));
+    for (int64_t t = begin; moved && t < end; ++t) gather.push_back(kernels::fresh_row(t - begin));
     nn::CachePass cache_pass{slots, gather};
     nn::CacheColumns columns;
     if (cache) {
