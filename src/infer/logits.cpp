@@ -26,13 +26,29 @@ constexpr auto kInverseFactorials = [] {
 
 }  // namespace
 
+// Lanes that do not wait for each other, and no branch but one per stretch: most stretches hold nothing larger.
 int32_t largest_logit(std::span<const float> logits) {
-  int32_t best = -1;
-  for (size_t v = 0; v < logits.size(); ++v) {
-    if (std::isnan(logits[v])) continue;
-    if (best < 0 || logits[v] > logits[static_cast<size_t>(best)]) best = static_cast<int32_t>(v);
+  constexpr size_t kLanes = 16, kStretch = 512;
+  float largest = kImpossible;
+  size_t begin = 0;  // of the first stretch that holds it
+  for (size_t first = 0; first < logits.size(); first += kStretch) {
+    std::span<const float> stretch = logits.subspan(first, std::min(kStretch, logits.size() - first));
+    std::array<float, kLanes> lanes;
+    lanes.fill(kImpossible);
+    size_t v = 0;
+    for (; v + kLanes <= stretch.size(); v += kLanes) {
+      // False for NaN.
+      for (size_t i = 0; i < kLanes; ++i) lanes[i] = stretch[v + i] > lanes[i] ? stretch[v + i] : lanes[i];
+    }
+    for (; v < stretch.size(); ++v) lanes[0] = stretch[v] > lanes[0] ? stretch[v] : lanes[0];
+    float own = *std::max_element(lanes.begin(), lanes.end());
+    if (own > largest) {
+      largest = own;
+      begin = first;
+    }
   }
-  return best;
+  auto found = std::find(logits.begin() + static_cast<std::ptrdiff_t>(begin), logits.end(), largest);
+  return found == logits.end() ? -1 : static_cast<int32_t>(found - logits.begin());
 }
 
 void select_largest(std::span<const float> logits, int64_t k, std::vector<ScoredId>& out) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/elementwise.h"
 #include "kernels/matmul.h"
 #include "ops/linear.h"
 
@@ -125,12 +126,7 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
 void head_logits(Tape& tape, const Tensor& logits, Var x, const Weight& weight, double multiplier) {
   check_shape("head_logits", "logits", logits, {x->value.rows(), weight.value.shape[0]});
   multiply(tape, logits, x->value, weight);
-  if (multiplier == 1) return;
-  for (int64_t t = 0; t < logits.rows(); ++t) {
-    for (int64_t v = 0; v < logits.row_size(); ++v) {
-      store_element(logits, t, v, load_element(logits, t, v) * multiplier);
-    }
-  }
+  if (multiplier != 1) kernels::scale(tape.context(), logits, logits, multiplier);
 }
 
 }  // namespace tandem::ops
