@@ -192,6 +192,31 @@ void set_stroke(Pen& pen, const Series& series) {
   }
 }
 
+// Series of the very same points share their line: each draws every n-th dash of it, and rings of dots.
+struct Sharing {
+  size_t series = 1;  // n
+  size_t place = 0;   // of the series among them
+};
+
+Sharing sharing_of(const LineChart& chart, const Series& series) {
+  Sharing sharing{0, 0};
+  for (const Series& other : chart.series) {
+    bool same = &other == &series;
+    if (same) sharing.place = sharing.series;
+    sharing.series += same || (other.x == series.x && other.y == series.y) ? 1 : 0;  // gaps (NaN) equal nothing
+  }
+  return sharing;
+}
+
+void share_stroke(Pen& pen, const Sharing& sharing) {
+  if (sharing.series <= 1) return;
+  constexpr double kDash = 12;
+  auto count = static_cast<double>(sharing.series);
+  std::array<double, 2> dashes{kDash, (count - 1) * kDash};
+  cairo_set_line_cap(pen.raw(), CAIRO_LINE_CAP_BUTT);
+  cairo_set_dash(pen.raw(), dashes.data(), 2, (count - static_cast<double>(sharing.place)) * kDash);
+}
+
 // One connected piece of a line.
 using Piece = std::vector<Point>;
 
@@ -234,6 +259,9 @@ void draw_series(Pen& pen, const Series& series, const LineChart& chart, const F
   for (const Piece& piece : pieces) points += piece.size();
   bool dots = series.style == LineStyle::markers && static_cast<double>(points) * 9 < frame.plot.width();
   set_stroke(pen, series);
+  Sharing sharing = sharing_of(chart, series);
+  share_stroke(pen, sharing);
+  const double rings = 2 * static_cast<double>(sharing.series - 1 - sharing.place);
   for (const Piece& piece : pieces) {
     if (piece.size() > 1) {
       for (const Point& p : thinned(piece)) cairo_line_to(pen.raw(), p.x, p.y);
@@ -241,7 +269,7 @@ void draw_series(Pen& pen, const Series& series, const LineChart& chart, const F
     }
     // A single point has no line to be seen by.
     if (dots || piece.size() == 1) {
-      for (const Point& p : piece) pen.dot(p.x, p.y, series.style == LineStyle::faint ? 2.2 : 3.2);
+      for (const Point& p : piece) pen.dot(p.x, p.y, rings + (series.style == LineStyle::faint ? 2.2 : 3.2));
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <cairo.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -60,6 +61,7 @@ class Picture {
 constexpr uint32_t kWhite = 0xFFFFFF;
 constexpr uint32_t kBlue = 0x0072B2;  // first of the palette
 constexpr uint32_t kVermilion = 0xD55E00;
+constexpr uint32_t kGreen = 0x009E73;
 
 LineChart falling_chart() {
   LineChart chart{.title = "Loss", .x_label = "tokens", .y_label = "nats"};
@@ -99,6 +101,28 @@ TEST(Chart, HighValuesAreUp) {
   EXPECT_GT(left, 0);
   EXPECT_LT(left + 100, middle);
   EXPECT_LT(middle + 100, right);
+}
+
+TEST(Chart, LinesOnTopOfEachOtherAreAllSeen) {
+  LineChart chart;
+  for (int i = 0; i < 3; ++i) {
+    chart.series.push_back({.label = "",
+                            .x = {0, 1, 2},
+                            .y = {1, 2, 3},
+                            .colour = i,
+                            .style = i == 2 ? LineStyle::markers : LineStyle::line});
+  }
+  constexpr std::array<uint32_t, 3> kColours{kBlue, kVermilion, kGreen};
+  std::array<int, 3> alone, together;
+  Picture all(chart_png(chart));
+  for (size_t i = 0; i < 3; ++i) {
+    LineChart one = chart;
+    one.series = {chart.series[i]};
+    alone[i] = Picture(chart_png(one)).count(kColours[i]);
+    together[i] = all.count(kColours[i]);
+    EXPECT_GT(together[i], alone[i] / 4) << i;
+    EXPECT_LT(together[i], alone[i] / 2) << i;
+  }
 }
 
 TEST(Chart, SvgHoldsTheSameDrawingEveryTime) {
