@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "formats/named_tensor.h"
 #include "tensor/tensor.h"
 
 namespace tandem {
@@ -43,10 +44,7 @@ class SafetensorsFile {
   std::vector<std::vector<std::byte>> copies_;  // of misaligned tensors; each allocation is aligned for any element
 };
 
-struct SafetensorsEntry {
-  std::string name;
-  Tensor tensor;
-};
+using SafetensorsEntry = NamedTensor;
 
 // Writes the file atomically (base/file.h), tensor by tensor, with no second copy of the data in memory.
 // Tensors are ordered by element size (largest first, so that all are aligned), then by name: the bytes of
