@@ -29,6 +29,15 @@ size_t character_length(std::string_view text, size_t i) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    size_t length = character_length(text, i);
+    if (length == 0) return false;
+    i += length;
+  }
+  return true;
+}
+
 std::string clean_text(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -53,7 +53,7 @@ struct GgufValue {
 // Types of tensors, by the format's numbers; those that can be read.
 enum class GgufTensorType : uint32_t {
   f32 = 0,
-  f16 = 1,
+  float16 = 1,
   q4_0 = 2,  // blocks of 32: one scale d, 4-bit q; (q - 8) d
   q4_1 = 3,  // and one offset m; q d + m
   q5_0 = 6,
@@ -64,7 +64,7 @@ enum class GgufTensorType : uint32_t {
   i32 = 26,
   i64 = 27,
   f64 = 28,
-  bf16 = 30,
+  bfloat16 = 30,
 };
 
 // "Q8_0"
@@ -119,7 +119,7 @@ class GgufFile {
 };
 
 struct GgufEntry {
-  NamedTensor named;  // f32, bf16, f64 or bf16_in_f64 for f32, f16, bf16, q8_0 and q4_0; the type itself for others
+  NamedTensor named;  // of f32, bf16, f64 or bf16_in_f64 for f32, float16, bfloat16, q8_0 and q4_0
   GgufTensorType stored = GgufTensorType::f32;
 };
 
