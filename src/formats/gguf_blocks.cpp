@@ -109,9 +109,8 @@ bool pack_q4(const float* row, std::byte* block) {
   if (!finite_half(d) || !std::isfinite(inverse)) inverse = 0;
   store(block, float_to_half(d));
   auto number = [&](int i) {
-    // The reference adds without rounding the product first.
-    double q = static_cast<double>(row[i]) * static_cast<double>(inverse) + 8.5;
-    return static_cast<uint8_t>(std::clamp(q, 0.0, 15.0));
+    float scaled = row[i] * inverse;  // rounded before 8.5 is added, as in the reference: not to be contracted
+    return static_cast<uint8_t>(std::clamp(scaled + 8.5f, 0.0f, 15.0f));
   };
   for (int i = 0; i < 16; ++i) store(block + 2 + i, static_cast<uint8_t>(number(i) | number(i + 16) << 4));
   return finite_half(d);

@@ -245,11 +245,11 @@ class PickleMachine {
   // Little-endian two's complement of any length; what 64 bits hold.
   void push_long(uint64_t length) {
     std::string_view bytes = take_bytes(length);
-    bool above = length == 9 && bytes[8] == 0;  // an unsigned number of 64 bits, such as a seed
+    bool above = length == 9 && bytes[8] == 0;
     if (length > 8 && !above) refuse(fmt::format("an integer of {} bytes", length), "at most 8");
     uint64_t bits = 0;
     for (size_t i = std::min<size_t>(length, 8); i-- > 0;) bits = bits << 8 | static_cast<uint8_t>(bytes[i]);
-    if (above) return push({Kind::real, {}, static_cast<double>(bits)});
+    if (above) return push({Kind::large, {}, static_cast<int64_t>(bits)});
     if (length > 0 && length < 8 && (bits >> (8 * length - 1)) != 0) bits |= ~uint64_t{0} << (8 * length);
     push_integer(static_cast<int64_t>(bits));
   }
@@ -362,6 +362,7 @@ Pickle::Pickle(std::string_view bytes, const std::vector<PickleGlobal>& globals,
 PickleKind PickleValue::kind() const { return pickle_->values_[index_].kind; }
 bool PickleValue::boolean() const { return integer() != 0; }
 int64_t PickleValue::integer() const { return std::get<int64_t>(pickle_->values_[index_].plain); }
+uint64_t PickleValue::large() const { return static_cast<uint64_t>(integer()); }
 double PickleValue::real() const { return std::get<double>(pickle_->values_[index_].plain); }
 std::string_view PickleValue::text() const { return std::get<std::string_view>(pickle_->values_[index_].plain); }
 
@@ -375,6 +376,7 @@ std::string PickleValue::describe() const {
     case PickleKind::none: return "None";
     case PickleKind::boolean: return boolean() ? "True" : "False";
     case PickleKind::integer: return fmt::format("{}", integer());
+    case PickleKind::large: return std::to_string(large());
     case PickleKind::real: return fmt::format("{}", real());
     case PickleKind::text: return fmt::format("'{}'", text().substr(0, 80));
     case PickleKind::list: return fmt::format("a list of {} items", size());

@@ -16,6 +16,7 @@ enum class PickleKind : uint8_t {
   none,
   boolean,
   integer,
+  large,  // an integer from 2^63 to 2^64 - 1, such as a seed
   real,
   text,
   list,
@@ -33,8 +34,9 @@ class PickleValue {
  public:
   PickleKind kind() const;
   bool is(PickleKind wanted) const { return kind() == wanted; }
-  bool boolean() const;           // of a boolean
-  int64_t integer() const;        // of an integer
+  bool boolean() const;     // of a boolean
+  int64_t integer() const;  // of an integer
+  uint64_t large() const;
   double real() const;            // of a real
   std::string_view text() const;  // of a text or a global
   size_t size() const;            // number of items

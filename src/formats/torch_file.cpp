@@ -201,6 +201,7 @@ class Flattener {
       case PickleKind::none: return "None";
       case PickleKind::boolean: return value.boolean() ? "true" : "false";
       case PickleKind::integer: return std::to_string(value.integer());
+      case PickleKind::large: return std::to_string(value.large());
       case PickleKind::real: return fmt::format("{}", value.real());
       case PickleKind::text: return checked_text(value, name);
       case PickleKind::global: {
