@@ -10,6 +10,8 @@ file(GLOB core CONFIGURE_DEPENDS ${src}/base/*.cpp ${src}/tensor/*.cpp ${src}/te
 list(FILTER core EXCLUDE REGEX "(bpe_trainer|/batch)\\.cpp$")
 list(APPEND core
   ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
+  ${src}/formats/clean_text.cpp ${src}/formats/gguf.cpp ${src}/formats/gguf_blocks.cpp ${src}/formats/pickle.cpp
+  ${src}/formats/strided_copy.cpp ${src}/formats/torch_file.cpp ${src}/formats/zip_archive.cpp
   ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
   ${src}/data/holdout.cpp
   ${src}/infer/automaton.cpp ${src}/infer/code_set.cpp ${src}/infer/constraint.cpp ${src}/infer/grammar_reader.cpp
@@ -43,7 +45,7 @@ target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
 
 add_custom_target(fuzzers)
 foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config grammar
-             json_schema saved_state)
+             json_schema saved_state torch_file gguf)
   add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
   target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})
   target_link_libraries(fuzz_${name} PRIVATE tandem_fuzz_targets)

@@ -18,6 +18,8 @@ void model_config(std::string_view bytes);
 void grammar(std::string_view bytes);
 void json_schema(std::string_view bytes);
 void saved_state(std::string_view bytes);
+void torch_file(std::string_view bytes);
+void gguf(std::string_view bytes);
 
 struct Target {
   const char* name;  // of its folder in fuzz/corpus
@@ -35,6 +37,8 @@ inline constexpr std::array kTargets{
     Target{"grammar", grammar},
     Target{"json_schema", json_schema},
     Target{"saved_state", saved_state},
+    Target{"torch_file", torch_file},
+    Target{"gguf", gguf},
 };
 
 }  // namespace tandem::fuzz
