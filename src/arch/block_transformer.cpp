@@ -12,7 +12,7 @@ BlockTransformer::BlockTransformer(const ModelConfig& config, const Precision& p
     : Model(config),
       sizes_(block_sizes(config)),
       embedder_(parameters(), config),
-      block_norm_(parameters(), "block_decoder.norm", config.dim, config.output_norm_eps),
+      block_norm_(parameters(), "block_decoder.norm", config.dim, nn::NormKind::layernorm, config.output_norm_eps),
       tokens_(parameters(), config),
       layout_(config) {
   nn::LayerShape shape = layer_shape(config);

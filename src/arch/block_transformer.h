@@ -53,7 +53,7 @@ class BlockTransformer final : public Model {
   BlockSizes sizes_;
   BlockTokensEmbedder embedder_;
   std::deque<nn::ParallelLayer> block_layers_;
-  nn::LayerNorm block_norm_;
+  nn::Norm block_norm_;
   BlockTokenDecoder tokens_;
   nn::Rotary rotary_;
   BlockLayout layout_;  // of the training pass in progress

@@ -36,8 +36,9 @@ BlockTokensEmbedder::Encoder::Encoder(ParameterStore& store, const ModelConfig& 
                           MupGroup::embedding, Initial::xavier_uniform)),
       type(store.add("embedder.type.weight", {1, block_sizes(config).embedder_dim}, MupGroup::embedding,
                      Initial::xavier_uniform)),
-      norm(store, "embedder.norm", block_sizes(config).embedder_dim, config.output_norm_eps),
-      projection(store, "embedder.projection", config.dim, outputs_of(config) * block_sizes(config).embedder_dim) {
+      norm(store, "embedder.norm", block_sizes(config).embedder_dim, nn::NormKind::layernorm, config.output_norm_eps),
+      projection(store, "embedder.projection", config.dim, outputs_of(config) * block_sizes(config).embedder_dim,
+                 true) {
   for (int64_t i = 0; i < config.block.embedder_layers; ++i) {
     layers.emplace_back(store, fmt::format("embedder.layers.{}", i), encoder_shape(config));
   }

@@ -25,9 +25,9 @@ class BlockTokensEmbedder {
     Encoder(ParameterStore& store, const ModelConfig& config);
     Parameter& positions;  // [embedder_positions, embedder_dim]
     Parameter& type;       // [1, embedder_dim]: RoBERTa's one kind of token
-    nn::LayerNorm norm;
+    nn::Norm norm;
     std::deque<nn::PostNormLayer> layers;
-    nn::BiasedLinear projection;  // [dim, outputs * embedder_dim]
+    nn::Linear projection;  // [dim, outputs * embedder_dim]
   };
   Var encode(Tape& tape, std::span<const int32_t> slots, std::span<const TokenRange> filled, QueryOrder order);
   void align_rows();

@@ -5,7 +5,6 @@
 #include "ops/embedding.h"
 #include "ops/gather_rows.h"
 #include "ops/reshape.h"
-#include "ops/rmsnorm.h"
 
 namespace tandem {
 namespace {
@@ -36,7 +35,7 @@ BlockTokenDecoder::BlockTokenDecoder(ParameterStore& store, const ModelConfig& c
     : sizes_(block_sizes(config)),
       kind_(config.block.token_decoder),
       dim_(static_cast<double>(config.dim)),
-      expansion_(store, "expansion", sizes_.expansion * sizes_.token_dim, config.dim),
+      expansion_(store, "expansion", sizes_.expansion * sizes_.token_dim, config.dim, true),
       embedding_(store.add("token_decoder.embedding.weight", {config.vocab_size, sizes_.token_dim}, MupGroup::embedding,
                            Initial::xavier_uniform)) {
   nn::LayerShape shape = token_shape(config);
@@ -51,11 +50,10 @@ BlockTokenDecoder::BlockTokenDecoder(ParameterStore& store, const ModelConfig& c
   if (attends_across()) {
     position_bias_ =
         &store.add("token_decoder.position_bias", {kBuckets, sizes_.token_heads}, MupGroup::vector, Initial::zeros);
-    rms_norm_ = &store.add("token_decoder.norm.weight", {sizes_.token_dim}, MupGroup::vector, Initial::ones);
-    rms_eps_ = config.norm_eps;
+    norm_.emplace(store, "token_decoder.norm", sizes_.token_dim, nn::NormKind::rmsnorm, config.norm_eps);
     return;
   }
-  norm_.emplace(store, "token_decoder.norm", sizes_.token_dim, config.output_norm_eps);
+  norm_.emplace(store, "token_decoder.norm", sizes_.token_dim, nn::NormKind::layernorm, config.output_norm_eps);
   output_ =
       &store.add("output.weight", {config.vocab_size, sizes_.token_dim}, MupGroup::embedding, Initial::xavier_uniform);
 }
@@ -99,7 +97,7 @@ Var BlockTokenDecoder::forward(Tape& tape, const Pass& pass) const {
     x = attends_across() ? t5_[i].forward(tape, x, pass.memory[i], t5, cache) : neox_[i].forward(tape, x, own, cache);
     pass.seen(fmt::format("hidden.dec.{}", i), x);
   }
-  x = attends_across() ? ops::rmsnorm(tape, x, rms_norm_->weight(), rms_eps_) : norm_->forward(tape, x);
+  x = norm_->forward(tape, x);
   pass.seen("hidden.out_norm", x);
   return x;
 }

@@ -50,15 +50,13 @@ class BlockTokenDecoder {
   BlockSizes sizes_;
   TokenDecoder kind_;
   double dim_;
-  nn::BiasedLinear expansion_;  // [expansion * token_dim, dim]
-  Parameter& embedding_;        // [V, token_dim]
+  nn::Linear expansion_;  // [expansion * token_dim, dim]
+  Parameter& embedding_;  // [V, token_dim]
   std::deque<nn::ParallelLayer> neox_;
   std::deque<nn::T5Layer> t5_;
   Parameter* position_bias_ = nullptr;  // of the T5 layers: [buckets, heads]
-  std::optional<nn::LayerNorm> norm_;   // of GPT-NeoX
-  Parameter* rms_norm_ = nullptr;       // of T5
-  double rms_eps_ = 0;
-  Parameter* output_ = nullptr;  // [V, token_dim]; null: the embedding, as in T5
+  std::optional<nn::Norm> norm_;        // of GPT-NeoX
+  Parameter* output_ = nullptr;         // [V, token_dim]; null: the embedding, as in T5
   nn::Rotary rotary_;
   bool turns_ = false;
 };

@@ -17,6 +17,27 @@ void require(bool holds, const std::string& where, const char* field, T got, con
                     .expected = expected});
 }
 
+// Conventions that not every architecture has.
+void check_conventions(const ModelConfig& c, const std::string& where) {
+  auto only = [&](const char* field, bool unusual, const std::string& got, const std::string& expected) {
+    require(!unusual, where, field, got, fmt::format("{}, where arch = {}", expected, arch_name(c.arch)));
+  };
+  bool two_stacks = c.arch == Arch::encoder_decoder;
+  // A block transformer's norms are its authors'.
+  only("output_norm", c.arch == Arch::block_transformer && c.output_norm != OutputNorm::layernorm, "rmsnorm",
+       "layernorm");
+  only("biases", c.biases && !two_stacks, "true", "false");
+  only("cross_rope", !c.cross_rope && !two_stacks, "false", "true");
+  require(c.rope_ntk_factor >= 1 && std::isfinite(c.rope_ntk_factor), where, "rope_ntk_factor", c.rope_ntk_factor,
+          "1 (no NTK) or more");
+  only("rope_ntk_factor", c.rope_ntk_factor > 1 && !two_stacks, fmt::format("{}", c.rope_ntk_factor), "1");
+  require(c.rope_ntk_length >= 0, where, "rope_ntk_length", c.rope_ntk_length, "0 (max_seq_len) or more");
+  if (c.rope_ntk_factor <= 1) return;
+  require(c.head_size() > 2, where, "rope_ntk_factor", c.rope_ntk_factor, "1, where head_dim is 2");
+  // What was read has one length, what is written another.
+  require(!c.cross_rope, where, "rope_ntk_factor", c.rope_ntk_factor, "1, where cross_rope = true");
+}
+
 }  // namespace
 
 std::string_view arch_name(Arch arch) {
@@ -90,6 +111,13 @@ double ModelConfig::logit_multiplier() const {
   return untied ? ratio : std::sqrt(ratio);
 }
 
+double ModelConfig::rope_base_at(int64_t length) const {
+  if (rope_ntk_factor <= 1 || length <= ntk_length()) return rope_base;
+  auto d = static_cast<double>(head_size());
+  double ratio = static_cast<double>(length) / static_cast<double>(ntk_length());
+  return rope_base * std::pow(rope_ntk_factor * ratio - (rope_ntk_factor - 1), d / (d - 2));
+}
+
 double ModelConfig::embedding_scale() const {
   return std::sqrt(static_cast<double>(mup_base_dim > 0 ? mup_base_dim : dim));
 }
@@ -148,6 +176,7 @@ void ModelConfig::validate(const std::string& where) const {
   require(norm_eps >= 0 && std::isfinite(norm_eps), where, "norm_eps", norm_eps, "0 or more");
   require(output_norm_eps >= 0 && std::isfinite(output_norm_eps), where, "output_norm_eps", output_norm_eps,
           "0 or more");
+  check_conventions(*this, where);
   if (arch != Arch::block_transformer) return;
   check_block_config(*this, [&](const char* field, const std::string& got, const std::string& expected) {
     require(false, where, field, got, expected);
@@ -181,7 +210,12 @@ void list_fields(FieldList& fields, ModelConfig& config) {
                                      {{"gelu_tanh", kernels::GeluKind::tanh}, {"gelu_erf", kernels::GeluKind::erf}},
                                      "activation of the MLPs");
   fields.add("norm_eps", config.norm_eps, "eps of the RMSNorms inside layers");
-  fields.add("output_norm_eps", config.output_norm_eps, "eps of the LayerNorms after the encoder and the last layer");
+  fields.add_enum<OutputNorm>("output_norm", config.output_norm,
+                              {{"layernorm", OutputNorm::layernorm}, {"rmsnorm", OutputNorm::rmsnorm}},
+                              "norm after the encoder and the last layer (a YOCO model has RMSNorms anyway)");
+  fields.add("output_norm_eps", config.output_norm_eps, "eps of the norms after the encoder and the last layer");
+  fields.add("biases", config.biases, "of the matrices in an encoder-decoder's layers");
+  fields.add("cross_rope", config.cross_rope, "whether positions turn an encoder-decoder's cross-attention");
   fields.add_enum<MemoryKv>(
       "memory_kv", config.memory_kv,
       {{"per_layer_shared", MemoryKv::per_layer_shared},

@@ -9,6 +9,7 @@
 #include "arch/boundaries.h"
 #include "base/fields.h"
 #include "kernels/rope.h"
+#include "nn/norm.h"
 #include "ops/gelu.h"
 #include "text/batch.h"
 
@@ -30,6 +31,9 @@ enum class DecoderPositions {
   after_prompt,  // on behind what the encoder has read
 };
 
+// The norms after the encoder and before the output.
+using OutputNorm = nn::NormKind;
+
 // How the lower half of a YOCO model (its self-decoder) mixes tokens.
 enum class SelfDecoder { sliding_window, gated_retention };
 
@@ -48,7 +52,14 @@ struct ModelConfig {
   kernels::RopePairs rope_pairs = kernels::RopePairs::adjacent;
   kernels::GeluKind activation = kernels::GeluKind::tanh;
   double norm_eps = 1.1920928955078125e-07;  // of the RMSNorms inside layers: float32's machine epsilon
-  double output_norm_eps = 1e-5;             // of the LayerNorms after the encoder and before the output
+  OutputNorm output_norm = OutputNorm::layernorm;
+  double output_norm_eps = 1e-5;  // of the norms after the encoder and before the output
+  bool biases = false;            // of the matrices in an encoder-decoder's layers
+  bool cross_rope = true;         // whether queries and keys of an encoder-decoder's cross-attention turn
+  // Dynamic NTK: with a factor above 1 the base of an encoder-decoder's self-attentions grows with the length of their
+  // sequence once that is longer than rope_ntk_length: rope_base_at().
+  double rope_ntk_factor = 1;
+  int64_t rope_ntk_length = 0;  // 0: max_seq_len
   MemoryKv memory_kv = MemoryKv::per_layer_shared;
   bool logit_biases = false;
   SelfDecoder self_decoder = SelfDecoder::gated_retention;
@@ -75,6 +86,10 @@ struct ModelConfig {
   int64_t self_head_size() const { return dim / self_heads(); }
   int64_t mlp_size() const { return mlp_dim ? mlp_dim : 4 * dim; }
   int64_t layers() const { return n_encoder_layers + n_decoder_layers; }
+  int64_t ntk_length() const { return rope_ntk_length ? rope_ntk_length : max_seq_len; }
+  // rope_base * (f * L / n - (f - 1)) ** (d / (d - 2)) with f the factor, n the NTK length, d the head size and L
+  // `length`, n at least.
+  double rope_base_at(int64_t length) const;
   // muP: sqrt(base_head_dim) / head_dim
   double attention_scale() const { return attention_scale(head_size()); }
   double attention_scale(int64_t size_of_head) const;

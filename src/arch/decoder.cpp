@@ -7,7 +7,6 @@
 #include "arch/sides.h"
 #include "arch/state_archive.h"
 #include "ops/embedding.h"
-#include "ops/layernorm.h"
 
 namespace tandem {
 namespace {
@@ -62,8 +61,7 @@ Decoder::Decoder(const ModelConfig& config, const Precision& precision, Paramete
     : Model(config),
       embedding_(parameters().add("embedding.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
                                   Initial::xavier_uniform)),
-      output_norm_weight_(parameters().add("output_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
-      output_norm_bias_(parameters().add("output_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)) {
+      output_norm_(parameters(), "output_norm", config.dim, config.output_norm, config.output_norm_eps) {
   for (int64_t i = 0; i < config.layers(); ++i) {
     layers_.emplace_back(parameters(), fmt::format("layers.{}", i), layer_shape(config));
   }
@@ -94,7 +92,7 @@ Var Decoder::hidden(Tape& tape, const Batch& batch) {
     x = layers_[i].forward(tape, x, pass, nullptr);
     seen(fmt::format("hidden.dec.{}", i), x);
   }
-  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  x = output_norm_.forward(tape, x);
   seen("hidden.out_norm", x);
   return x;
 }
@@ -141,7 +139,7 @@ void Decoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tens
     state.block += count;
   }
   Var x = extend(tape, state_of(pieces.front()).layers.pool());
-  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  x = output_norm_.forward(tape, x);
   logits_of(tape, x, logits);
 }
 

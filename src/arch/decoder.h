@@ -6,6 +6,7 @@
 #include "arch/model.h"
 #include "arch/paged_pass.h"
 #include "nn/layers.h"
+#include "nn/norm.h"
 
 namespace tandem {
 
@@ -32,8 +33,7 @@ class Decoder final : public Model {
 
   Parameter& embedding_;  // [V, dim], also the output projection
   std::deque<nn::SelfAttentionLayer> layers_;
-  Parameter& output_norm_weight_;
-  Parameter& output_norm_bias_;
+  nn::Norm output_norm_;
   nn::Rotary rotary_;
   SpanPlan plan_;   // of the pass in progress
   PagedPass pass_;  // the same, of sequences

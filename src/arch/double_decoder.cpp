@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "ops/embedding.h"
 #include "ops/fork.h"
-#include "ops/layernorm.h"
 #include "ops/linear.h"
 #include "ops/rmsnorm.h"
 
@@ -103,10 +102,8 @@ DoubleDecoder::DoubleDecoder(const ModelConfig& config, const Precision& precisi
       boundary_rule_{config.boundaries, config.max_blocks, PromptLengths::parse(config.prompt_lengths, "model")},
       embedding_(parameters().add("embedding.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
                                   Initial::xavier_uniform)),
-      encoder_norm_weight_(parameters().add("encoder_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
-      encoder_norm_bias_(parameters().add("encoder_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)),
-      output_norm_weight_(parameters().add("output_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
-      output_norm_bias_(parameters().add("output_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)) {
+      encoder_norm_(parameters(), "encoder_norm", config.dim, config.output_norm, config.output_norm_eps),
+      output_norm_(parameters(), "output_norm", config.dim, config.output_norm, config.output_norm_eps) {
   nn::LayerShape shape = layer_shape(config);
   for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
     encoder_.emplace_back(parameters(), fmt::format("encoder_layers.{}", i), shape);
@@ -164,7 +161,7 @@ Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<co
     x = encoder_[i].forward(tape, x, pass, cache ? &columns : nullptr);
     seen(fmt::format("hidden.enc.{}", i), x);
   }
-  x = ops::layernorm(tape, x, encoder_norm_weight_.weight(), encoder_norm_bias_.weight(), config().output_norm_eps);
+  x = encoder_norm_.forward(tape, x);
   seen("hidden.enc_norm", x);
   return x;
 }
@@ -186,7 +183,7 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
     x = layer.forward(tape, x, layer.memory_heads(projected[i]), pass, nullptr, report);
     seen(fmt::format("hidden.dec.{}", i), x);
   }
-  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  x = output_norm_.forward(tape, x);
   seen("hidden.out_norm", x);
   return x;
 }
@@ -309,7 +306,7 @@ void DoubleDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, cons
     nn::CacheColumns own_columns = pass_.layer(first.own.pool(), i);
     x = decoder_[i].forward(tape, x, memory, pass, &own_columns, {});
   }
-  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  x = output_norm_.forward(tape, x);
   logits_of(tape, x, logits);
 }
 

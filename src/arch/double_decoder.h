@@ -9,6 +9,7 @@
 #include "arch/paged_pass.h"
 #include "arch/waking_rows.h"
 #include "nn/layers.h"
+#include "nn/norm.h"
 #include "ops/lse_gate.h"
 
 namespace tandem {
@@ -95,12 +96,10 @@ class DoubleDecoder final : public Model {
   BoundaryRule boundary_rule_;
   Parameter& embedding_;  // [V, dim]: both inputs and the output projection
   std::deque<nn::SelfAttentionLayer> encoder_;
-  Parameter& encoder_norm_weight_;
-  Parameter& encoder_norm_bias_;
+  nn::Norm encoder_norm_;
   Parameter* memory_kv_ = nullptr;  // [2 * kv_dim, dim] for all layers; null: every layer projects memory itself
   std::deque<JointAttentionLayer> decoder_;
-  Parameter& output_norm_weight_;
-  Parameter& output_norm_bias_;
+  nn::Norm output_norm_;
   nn::Rotary rotary_;
   SpanPlan encoder_plan_;              // of the pass in progress
   JointAttentionLayer::Plans plans_;   // of the pass in progress

@@ -7,8 +7,6 @@
 #include "arch/state_archive.h"
 #include "base/error.h"
 #include "ops/embedding.h"
-#include "ops/layernorm.h"
-#include "ops/linear.h"
 #include "ops/rmsnorm.h"
 #include "ops/select_rows.h"
 
@@ -17,28 +15,25 @@ namespace tandem {
 CrossAttention::CrossAttention(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape)
     : shape_(shape),
       norm_(store.add(prefix + ".norm2.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
-      q_(store.add(prefix + ".cross_attention.q.weight", {shape.q_dim(), shape.dim}, MupGroup::matrix,
-                   Initial::xavier_uniform)),
-      kv_(store.add(prefix + ".cross_attention.kv.weight", {2 * shape.kv_dim(), shape.dim}, MupGroup::matrix,
-                    Initial::xavier_uniform)),
-      out_(store.add(prefix + ".cross_attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
-                     Initial::xavier_uniform)) {}
+      q_(store, prefix + ".cross_attention.q", shape.q_dim(), shape.dim, shape.biases),
+      kv_(store, prefix + ".cross_attention.kv", 2 * shape.kv_dim(), shape.dim, shape.biases),
+      out_(store, prefix + ".cross_attention.out", shape.dim, shape.q_dim(), shape.biases) {}
 
 ops::KeyValueHeads CrossAttention::project(Tape& tape, Var memory, std::span<const int32_t> positions,
-                                           const ops::RopeTable& rope) const {
-  Var kv = ops::linear(tape, memory, kv_.weight());
+                                           const ops::RopeTable* rope) const {
+  Var kv = kv_.forward(tape, memory);
   ops::HeadColumns k{0, shape_.kv_heads, shape_.head_dim};
   ops::HeadColumns v{k.end(), shape_.kv_heads, shape_.head_dim};
-  ops::rope_in_place(tape, kv, k, positions, rope);
+  if (rope) ops::rope_in_place(tape, kv, k, positions, *rope);
   return {{kv, k}, {kv, v}};
 }
 
 Var CrossAttention::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
-  ops::Heads q{ops::linear(tape, normed, q_.weight()), {0, shape_.heads, shape_.head_dim}};
-  ops::rope_in_place(tape, q.var, q.columns, pass.positions, *pass.rope);
+  ops::Heads q{q_.forward(tape, normed), {0, shape_.heads, shape_.head_dim}};
+  if (pass.rope) ops::rope_in_place(tape, q.var, q.columns, pass.positions, *pass.rope);
   ops::AttentionOutput attended = ops::span_attention(tape, q, {&memory, 1}, *pass.plan, shape_.attention_scale);
-  return ops::linear_residual(tape, x, attended.o, out_.weight());
+  return out_.add_to(tape, x, attended.o);
 }
 
 namespace {
@@ -134,10 +129,8 @@ EncoderDecoder::EncoderDecoder(const ModelConfig& config, const Precision& preci
     : Model(config),
       embedding_(parameters().add("embedding.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
                                   Initial::xavier_uniform)),
-      encoder_norm_weight_(parameters().add("encoder_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
-      encoder_norm_bias_(parameters().add("encoder_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)),
-      output_norm_weight_(parameters().add("output_norm.weight", {config.dim}, MupGroup::vector, Initial::ones)),
-      output_norm_bias_(parameters().add("output_norm.bias", {config.dim}, MupGroup::vector, Initial::zeros)) {
+      encoder_norm_(parameters(), "encoder_norm", config.dim, config.output_norm, config.output_norm_eps),
+      output_norm_(parameters(), "output_norm", config.dim, config.output_norm, config.output_norm_eps) {
   nn::LayerShape shape = layer_shape(config);
   for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
     encoder_.emplace_back(parameters(), fmt::format("encoder_layers.{}", i), shape);
@@ -174,14 +167,14 @@ Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<c
     x = encoder_[i].forward(tape, x, pass, gathered ? &columns : nullptr);
     seen(fmt::format("hidden.enc.{}", i), x);
   }
-  x = ops::layernorm(tape, x, encoder_norm_weight_.weight(), encoder_norm_bias_.weight(), config().output_norm_eps);
+  x = encoder_norm_.forward(tape, x);
   seen("hidden.enc_norm", x);
   return x;
 }
 
 Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
                                   std::span<const ops::KeyValueHeads> memory, const PagePool* cache) {
-  nn::Pass own{positions, &rotary_.table(), &own_plan_}, reads{positions, &rotary_.table(), &memory_plan_};
+  nn::Pass own{positions, &rotary_.table(), &own_plan_}, reads{positions, cross_rope(), &memory_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   if (!cache) seen("hidden.dec_embed", x);  // a training pass
   for (size_t i = 0; i < decoder_.size(); ++i) {
@@ -189,7 +182,7 @@ Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std:
     x = decoder_[i].forward(tape, x, memory[i], own, reads, cache ? &columns : nullptr);
     if (!cache) seen(fmt::format("hidden.dec.{}", i), x);
   }
-  x = ops::layernorm(tape, x, output_norm_weight_.weight(), output_norm_bias_.weight(), config().output_norm_eps);
+  x = output_norm_.forward(tape, x);
   if (!cache) seen("hidden.out_norm", x);
   return x;
 }
@@ -202,7 +195,7 @@ Var EncoderDecoder::hidden(Tape& tape, const Batch& batch) {
   Var memory = encode(tape, batch.reader.ids, batch.reader.positions, false);
   std::vector<ops::KeyValueHeads> projected;
   for (const CrossDecoderLayer& layer : decoder_) {
-    projected.push_back(layer.cross.project(tape, memory, batch.reader.positions, rotary_.table()));
+    projected.push_back(layer.cross.project(tape, memory, batch.reader.positions, cross_rope()));
   }
   return decode_layers(tape, batch.writer.ids, batch.writer.positions, projected, nullptr);
 }
@@ -250,7 +243,7 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
 void EncoderDecoder::keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
                                  std::span<const int32_t> slots) const {
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    keep_heads(tape, pool, i, slots, decoder_[i].cross.project(tape, memory, positions, rotary_.table()));
+    keep_heads(tape, pool, i, slots, decoder_[i].cross.project(tape, memory, positions, cross_rope()));
   }
 }
 
@@ -302,7 +295,7 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
 
 double EncoderDecoder::pass_share(PassKind kind, const Parameter& parameter) const {
   const std::string& name = parameter.name();
-  bool reading = name.starts_with("encoder_") || name.ends_with(".cross_attention.kv.weight");
+  bool reading = name.starts_with("encoder_") || name.find(".cross_attention.kv.") != std::string::npos;
   return reading == (kind == PassKind::read) ? 1 : 0;
 }
 

@@ -9,6 +9,7 @@
 #include "arch/paged_pass.h"
 #include "arch/waking_rows.h"
 #include "nn/layers.h"
+#include "nn/norm.h"
 
 namespace tandem {
 
@@ -17,18 +18,18 @@ class CrossAttention {
  public:
   CrossAttention(ParameterStore& store, const std::string& prefix, const nn::LayerShape& shape);
 
-  // Keys and values of the encoder's output [Tm, dim] at `positions`, in one activation; keys turned.
+  // Keys and values of the encoder's output [Tm, dim], in one activation; with a table keys turned by `positions`.
   ops::KeyValueHeads project(Tape& tape, Var memory, std::span<const int32_t> positions,
-                             const ops::RopeTable& rope) const;
-  // x [T, dim]; the plan's source 0 is the memory.
+                             const ops::RopeTable* rope) const;
+  // x [T, dim]; the plan's source 0 is the memory. Without a table in the pass queries don't turn.
   Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const;
 
  private:
   nn::LayerShape shape_;
   Parameter& norm_;  // [dim]
-  Parameter& q_;     // [q_dim, dim]
-  Parameter& kv_;    // [2 * kv_dim, dim]: rows of keys, then values
-  Parameter& out_;   // [dim, q_dim]
+  nn::Linear q_;     // [q_dim, dim]
+  nn::Linear kv_;    // [2 * kv_dim, dim]: rows of keys, then values
+  nn::Linear out_;   // [dim, q_dim]
 };
 
 struct CrossDecoderLayer {
@@ -79,11 +80,12 @@ class EncoderDecoder final : public Model {
   Var decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
                     std::span<const ops::KeyValueHeads> memory, const PagePool* cache);
 
+  // Of cross-attention; null where positions don't matter to it.
+  const ops::RopeTable* cross_rope() const { return config().cross_rope ? &rotary_.table() : nullptr; }
+
   Parameter& embedding_;  // [V, dim]: both inputs and the output projection
-  Parameter& encoder_norm_weight_;
-  Parameter& encoder_norm_bias_;
-  Parameter& output_norm_weight_;
-  Parameter& output_norm_bias_;
+  nn::Norm encoder_norm_;
+  nn::Norm output_norm_;
   std::deque<nn::SelfAttentionLayer> encoder_;
   std::deque<CrossDecoderLayer> decoder_;
   nn::Rotary rotary_;

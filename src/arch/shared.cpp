@@ -14,6 +14,7 @@ nn::LayerShape layer_shape(const ModelConfig& config) {
   shape.norm_eps = config.norm_eps;
   shape.attention_scale = config.attention_scale();
   shape.gelu = config.activation;
+  shape.biases = config.biases;
   return shape;
 }
 

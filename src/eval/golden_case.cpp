@@ -8,6 +8,7 @@
 #include "eval/golden_blocks.h"
 #include "eval/golden_collators.h"
 #include "eval/golden_fields.h"
+#include "eval/golden_mu.h"
 #include "formats/authors_names.h"
 
 namespace tandem {
@@ -65,6 +66,7 @@ ModelConfig yoco_config(const Json& json, const std::string& where) {
 
 ModelConfig model_config(const Json& json, const std::string& where) {
   if (is_golden_block_case(json)) return golden_block_config(json, where);
+  if (is_golden_mu_case(json)) return golden_mu_config(json, where);
   ModelConfig c;
   c.arch = choose<Arch>(json, "tandem_arch", where,
                         {{"double_decoder", Arch::double_decoder},
@@ -151,7 +153,7 @@ GoldenCase read_golden_case(const fs::path& folder) {
     c.tolerance = read_tolerance(c.json, c.kind, where);
     return c;
   }
-  if (c.config.arch == Arch::yoco) {  // whose cases are all of one kind
+  if (c.config.arch == Arch::yoco || is_golden_mu_case(c.json)) {  // whose cases are all of one kind
     c.padding_id = static_cast<int32_t>(json_int(c.json, "pad_token_id", where));
     c.tolerance = read_tolerance(c.json, c.kind, where);
     return c;
@@ -171,7 +173,9 @@ namespace {
 
 AuthorsModel authors_model(const ModelConfig& config) {
   switch (config.arch) {
-    case Arch::encoder_decoder: return AuthorsModel::encoder_decoder;
+    case Arch::encoder_decoder:
+      // Of two stacks whose cross-attention knows no positions there is one kind of authors.
+      return config.cross_rope ? AuthorsModel::encoder_decoder : AuthorsModel::mu;
     case Arch::yoco: return AuthorsModel::yoco;
     case Arch::block_transformer:  // eval/golden_blocks.h
     case Arch::decoder:
@@ -205,11 +209,11 @@ void load_golden_weights(const fs::path& path, Model& model) {
   std::set<std::string> used;
   for (Parameter& p : model.parameters().all()) {
     std::vector<std::string> names = golden_parameter_names(p, model.config());
-    int64_t row = 0;
+    int64_t row = 0, row_size = p.master().row_size();
     for (const std::string& name : names) {
       Tensor stored = file.tensor(name);
-      bool fits =
-          names.size() == 1 ? stored.shape == p.shape() : stored.shape.rank() == 2 && stored.shape[1] == p.shape()[1];
+      bool fits = names.size() == 1 ? stored.shape == p.shape()
+                                    : stored.shape.rank() == p.shape().rank() && stored.row_size() == row_size;
       if (!fits || stored.dtype != DType::f32 || row + stored.rows() > p.shape()[0]) {
         does_not_fit(name, path, stored, p.shape());
       }
@@ -218,6 +222,7 @@ void load_golden_weights(const fs::path& path, Model& model) {
       used.insert(name);
     }
     if (row != p.shape()[0]) does_not_fit(names.back(), path, file.tensor(names.back()), p.shape());
+    if (authors_model(model.config()) == AuthorsModel::mu) adopt_query_heads(p.name(), p.master(), model.config());
   }
   for (const std::string& name : file.names()) {
     if (!used.count(name)) {

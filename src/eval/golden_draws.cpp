@@ -13,12 +13,6 @@ constexpr double kQuantile = 4.753;  // a normal variable is larger once in a mi
 constexpr uint64_t kSeed = 20250101;
 constexpr int64_t kBin = 64;  // tokens of a bin of positions
 
-// Wilson and Hilferty 1931: what a chi-square variable with k degrees of freedom exceeds once in a million.
-double chi_square_bound(double k) {
-  double a = 2 / (9 * k);
-  return k * std::pow(1 - a + kQuantile * std::sqrt(a), 3);
-}
-
 using Histogram = std::vector<double>;
 
 double total(const Histogram& h) {
@@ -230,6 +224,12 @@ ModelConfig smallest_config(Arch arch, int64_t max_seq_len) {
 
 std::unique_ptr<Model> smallest_model(const ModelConfig& config) {
   return make_model(config, Precision::float32(), ParameterStore::Gradients::none, "golden case");
+}
+
+// Wilson and Hilferty 1931.
+double chi_square_bound(double k) {
+  double a = 2 / (9 * k);
+  return k * std::pow(1 - a + kQuantile * std::sqrt(a), 3);
 }
 
 std::vector<std::vector<int32_t>> drawn_boundaries(const ModelConfig& config, int64_t length, int64_t draws) {

@@ -8,6 +8,9 @@
 
 namespace tandem {
 
+// What a chi-square variable exceeds once in a million.
+double chi_square_bound(double degrees_of_freedom);
+
 // A model of the least sizes: its prepare() is all that is wanted.
 ModelConfig smallest_config(Arch arch, int64_t max_seq_len);
 std::unique_ptr<Model> smallest_model(const ModelConfig& config);

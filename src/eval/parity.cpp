@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "eval/golden_blocks.h"
+#include "eval/golden_mu.h"
 #include "eval/golden_steps.h"
 
 namespace tandem {
@@ -211,6 +212,7 @@ void compare_activation(ParityCollector& out, const GoldenCase& c, const Batch& 
 
 ParityReport check_forward(Context& ctx, const GoldenCase& c, const Precision& precision, bool judge) {
   if (c.config.arch == Arch::block_transformer) return check_blocks(ctx, c, precision, judge);
+  if (is_golden_mu_case(c.json)) return check_mu(ctx, c, precision, judge);
   SafetensorsFile io = SafetensorsFile::open(c.folder / "io.safetensors");
   std::unique_ptr<Model> model = golden_model(c, precision, ParameterStore::Gradients::wanted);
   Batch batch = forward_batch(c, io);

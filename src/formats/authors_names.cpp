@@ -1,5 +1,6 @@
 #include "formats/authors_names.h"
 
+#include <algorithm>
 #include <array>
 
 namespace tandem {
@@ -111,6 +112,50 @@ std::vector<std::string> yoco_names(std::string_view ours) {
   return {std::string(ours)};
 }
 
+// Parts of Mu's layers, each with a weight and perhaps a bias. Encoder layers have no cross-attention.
+constexpr std::array<LayerParts, 10> kMuLayer{{
+    {".norm1", {".ln1"}},
+    {".norm2", {".ln2"}},
+    {".norm3", {".ln3"}},
+    {".cross_attention.q", {".cross_attn.q_linear"}},
+    {".cross_attention.kv", {".cross_attn.k_linear", ".cross_attn.v_linear"}},
+    {".cross_attention.out", {".cross_attn.out_linear"}},
+    {".attention.qkv", {".attn.q_linear", ".attn.k_linear", ".attn.v_linear"}},
+    {".attention.out", {".attn.out_linear"}},
+    {".mlp.up", {".mlp.fc1"}},
+    {".mlp.down", {".mlp.fc2"}},
+}};
+constexpr std::array<Whole, 3> kMuModel{{
+    {"embedding", {"wte"}},
+    {"encoder_norm", {"ln_e"}},
+    {"output_norm", {"ln_f"}},
+}};
+
+std::vector<std::string> mu_names(std::string_view ours) {
+  constexpr std::string_view kTransformer = "transformer.";
+  size_t dot = std::min(ours.rfind('.'), ours.size());
+  std::string_view part = ours.substr(0, dot), ending = ours.substr(dot);  // ".weight" or ".bias"
+  for (const Whole& whole : kMuModel) {
+    if (part == whole.ours) return {std::string(kTransformer).append(whole.theirs[0]).append(ending)};
+  }
+  bool encoder = ours.starts_with("encoder_layers.");
+  if (!encoder && !ours.starts_with("decoder_layers.")) return {std::string(ours)};
+  for (const LayerParts& layer : kMuLayer) {
+    if (!part.ends_with(layer.ours)) continue;
+    std::string_view number = part.substr(15, part.size() - 15 - layer.ours.size());
+    std::vector<std::string> names;
+    for (std::string_view theirs : layer.theirs) {
+      if (theirs.empty()) continue;
+      std::string name = std::string(kTransformer).append(encoder ? "e." : "h.").append(number);
+      bool causal = !encoder && theirs.starts_with(".attn.");
+      name.append(causal ? ".causal_" : "").append(theirs.substr(causal ? 1 : 0)).append(ending);
+      names.push_back(std::move(name));
+    }
+    return names;
+  }
+  return {std::string(ours)};
+}
+
 struct Activation {
   std::string_view ours;
   std::string_view theirs;
@@ -122,14 +167,27 @@ constexpr std::array<Activation, 4> kYocoActivations{{
     {"hidden.out_norm", "final_norm"},
 }};
 
+// "hidden.enc.0" -> "encoder.0"
+std::string mu_activation(std::string_view ours) {
+  for (auto [name, theirs] : {Activation{"hidden.enc_norm", "encoder.ln_e"}, {"hidden.out_norm", "decoder.ln_f"}}) {
+    if (ours == name) return std::string(theirs);
+  }
+  for (auto [beginning, theirs] : {Activation{"hidden.enc.", "encoder."}, {"hidden.dec.", "decoder."}}) {
+    if (ours.starts_with(beginning)) return std::string(theirs).append(ours.substr(beginning.size()));
+  }
+  return std::string(ours);
+}
+
 }  // namespace
 
 std::vector<std::string> authors_parameter_names(std::string_view ours, AuthorsModel model) {
   if (model == AuthorsModel::yoco) return yoco_names(ours);
+  if (model == AuthorsModel::mu) return mu_names(ours);
   return {double_decoder_name(ours, model)};
 }
 
 std::string authors_activation_name(std::string_view ours, AuthorsModel model) {
+  if (model == AuthorsModel::mu) return mu_activation(ours);
   if (model != AuthorsModel::yoco) return std::string(ours);
   for (const Activation& activation : kYocoActivations) {
     if (ours == activation.ours) return std::string(activation.theirs);

@@ -1,37 +1,13 @@
 #include "nn/biased.h"
 
-#include "ops/bias.h"
 #include "ops/gather_rows.h"
-#include "ops/layernorm.h"
-#include "ops/linear.h"
 
 namespace tandem::nn {
 
-BiasedLinear::BiasedLinear(ParameterStore& store, const std::string& name, int64_t out, int64_t in)
-    : weight_(store.add(name + ".weight", {out, in}, MupGroup::matrix, Initial::xavier_uniform)),
-      bias_(store.add(name + ".bias", {out}, MupGroup::vector, Initial::zeros)) {}
-
-Var BiasedLinear::forward(Tape& tape, Var x, bool shared_grad) const {
-  return ops::add_bias(tape, ops::linear(tape, x, weight_.weight(), shared_grad), bias_.weight());
-}
-
-Var BiasedLinear::add_to(Tape& tape, Var residual, Var x) const {
-  return ops::add_bias(tape, ops::linear_residual(tape, residual, x, weight_.weight()), bias_.weight());
-}
-
-LayerNorm::LayerNorm(ParameterStore& store, const std::string& name, int64_t dim, double eps)
-    : weight_(store.add(name + ".weight", {dim}, MupGroup::vector, Initial::ones)),
-      bias_(store.add(name + ".bias", {dim}, MupGroup::vector, Initial::zeros)),
-      eps_(eps) {}
-
-Var LayerNorm::forward(Tape& tape, Var x) const {
-  return ops::layernorm(tape, x, weight_.weight(), bias_.weight(), eps_);
-}
-
 BiasedAttention::BiasedAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
-      qkv_(store, prefix + ".attention.qkv", shape.q_dim() + 2 * shape.kv_dim(), shape.dim),
-      out_(store, prefix + ".attention.out", shape.dim, shape.q_dim()) {}
+      qkv_(store, prefix + ".attention.qkv", shape.q_dim() + 2 * shape.kv_dim(), shape.dim, true),
+      out_(store, prefix + ".attention.out", shape.dim, shape.q_dim(), true) {}
 
 Var BiasedAttention::add_to(Tape& tape, Var residual, Var normed, const Pass& pass, const CacheColumns* cache) const {
   Var qkv = qkv_.forward(tape, normed);
@@ -49,11 +25,11 @@ Var BiasedAttention::add_to(Tape& tape, Var residual, Var normed, const Pass& pa
 
 ParallelLayer::ParallelLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
-      norm1_(store, prefix + ".norm1", shape.dim, shape.norm_eps),
+      norm1_(store, prefix + ".norm1", shape.dim, NormKind::layernorm, shape.norm_eps),
       attention_(store, prefix, shape),
-      norm2_(store, prefix + ".norm2", shape.dim, shape.norm_eps),
-      up_(store, prefix + ".mlp.up", shape.mlp_dim, shape.dim),
-      down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim) {}
+      norm2_(store, prefix + ".norm2", shape.dim, NormKind::layernorm, shape.norm_eps),
+      up_(store, prefix + ".mlp.up", shape.mlp_dim, shape.dim, true),
+      down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim, true) {}
 
 Var ParallelLayer::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
   Var attended = attention_.add_to(tape, x, norm1_.forward(tape, x), pass, cache);
@@ -64,10 +40,10 @@ Var ParallelLayer::forward(Tape& tape, Var x, const Pass& pass, const CacheColum
 PostNormLayer::PostNormLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
       attention_(store, prefix, shape),
-      norm1_(store, prefix + ".norm1", shape.dim, shape.norm_eps),
-      up_(store, prefix + ".mlp.up", shape.mlp_dim, shape.dim),
-      down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim),
-      norm2_(store, prefix + ".norm2", shape.dim, shape.norm_eps) {}
+      norm1_(store, prefix + ".norm1", shape.dim, NormKind::layernorm, shape.norm_eps),
+      up_(store, prefix + ".mlp.up", shape.mlp_dim, shape.dim, true),
+      down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim, true),
+      norm2_(store, prefix + ".norm2", shape.dim, NormKind::layernorm, shape.norm_eps) {}
 
 Var PostNormLayer::forward(Tape& tape, Var x, const Pass& pass) const {
   Var attended = attention_.add_to(tape, ops::to_residual(tape, x), x, pass, nullptr);

@@ -4,32 +4,10 @@
 #include <string>
 
 #include "nn/layers.h"
+#include "nn/linear.h"
+#include "nn/norm.h"
 
 namespace tandem::nn {
-
-// y = x W^T + b with W stored [out, in].
-class BiasedLinear {
- public:
-  BiasedLinear(ParameterStore& store, const std::string& name, int64_t out, int64_t in);
-
-  Var forward(Tape& tape, Var x, bool shared_grad = false) const;  // x [T, in] -> activation [T, out]
-  Var add_to(Tape& tape, Var residual, Var x) const;               // residual + y, on the residual stream
-
- private:
-  Parameter& weight_;
-  Parameter& bias_;
-};
-
-class LayerNorm {
- public:
-  LayerNorm(ParameterStore& store, const std::string& name, int64_t dim, double eps);
-  Var forward(Tape& tape, Var x) const;  // x [T, dim] on the residual stream -> activation with several consumers
-
- private:
-  Parameter& weight_;
-  Parameter& bias_;
-  double eps_;
-};
 
 // Self-attention with biases: the projections and what is between them. Positions turn the first features of each head,
 // as many as the pass's table has; without a table nothing turns.
@@ -41,8 +19,8 @@ class BiasedAttention {
 
  private:
   LayerShape shape_;
-  BiasedLinear qkv_;  // rows of queries, then keys, then values
-  BiasedLinear out_;
+  Linear qkv_;  // rows of queries, then keys, then values
+  Linear out_;
 };
 
 // GPT-NeoX: x + attention(norm1(x)) + mlp(norm2(x)).
@@ -53,11 +31,11 @@ class ParallelLayer {
 
  private:
   LayerShape shape_;
-  LayerNorm norm1_;
+  Norm norm1_;
   BiasedAttention attention_;
-  LayerNorm norm2_;
-  BiasedLinear up_;
-  BiasedLinear down_;
+  Norm norm2_;
+  Linear up_;
+  Linear down_;
 };
 
 // RoBERTa: x = norm1(x + attention(x)), then norm2(x + mlp(x)).
@@ -70,10 +48,10 @@ class PostNormLayer {
  private:
   LayerShape shape_;
   BiasedAttention attention_;
-  LayerNorm norm1_;
-  BiasedLinear up_;
-  BiasedLinear down_;
-  LayerNorm norm2_;
+  Norm norm1_;
+  Linear up_;
+  Linear down_;
+  Norm norm2_;
 };
 
 }  // namespace tandem::nn

@@ -1,7 +1,6 @@
 #include "nn/layers.h"
 
 #include "kernels/copy_rows.h"
-#include "ops/linear.h"
 #include "ops/rmsnorm.h"
 #include "ops/swiglu.h"
 
@@ -10,29 +9,22 @@ namespace tandem::nn {
 Mlp::Mlp(ParameterStore& store, const std::string& prefix, const LayerShape& shape, const std::string& norm)
     : shape_(shape),
       norm_(store.add(prefix + "." + norm + ".weight", {shape.dim}, MupGroup::vector, Initial::ones)),
-      up_(store.add(prefix + ".mlp.up.weight", {shape.swiglu ? 2 * shape.mlp_dim : shape.mlp_dim, shape.dim},
-                    MupGroup::matrix, Initial::xavier_uniform)),
-      down_(store.add(prefix + ".mlp.down.weight", {shape.dim, shape.mlp_dim}, MupGroup::matrix,
-                      Initial::xavier_uniform)) {}
+      up_(store, prefix + ".mlp.up", shape.swiglu ? 2 * shape.mlp_dim : shape.mlp_dim, shape.dim, shape.biases),
+      down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim, shape.biases) {}
 
 Var Mlp::forward(Tape& tape, Var x) const {
-  Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
-  Var up = ops::linear(tape, normed, up_.weight());
-  Var hidden = shape_.swiglu ? ops::swiglu(tape, up) : ops::gelu(tape, up, shape_.gelu);
-  return ops::linear_residual(tape, x, hidden, down_.weight());
+  Var up = up_.forward(tape, ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps));
+  return down_.add_to(tape, x, shape_.swiglu ? ops::swiglu(tape, up) : ops::gelu(tape, up, shape_.gelu));
 }
 
 SelfAttention::SelfAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
       norm_(store.add(prefix + ".norm1.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
-      qkv_(store.add(prefix + ".attention.qkv.weight", {shape.q_dim() + 2 * shape.kv_dim(), shape.dim},
-                     MupGroup::matrix, Initial::xavier_uniform)),
-      out_(store.add(prefix + ".attention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
-                     Initial::xavier_uniform)) {}
+      qkv_(store, prefix + ".attention.qkv", shape.q_dim() + 2 * shape.kv_dim(), shape.dim, shape.biases),
+      out_(store, prefix + ".attention.out", shape.dim, shape.q_dim(), shape.biases) {}
 
 Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
-  Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
-  Var qkv = ops::linear(tape, normed, qkv_.weight());
+  Var qkv = qkv_.forward(tape, ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps));
   ops::HeadColumns q{0, shape_.heads, shape_.head_dim};
   ops::HeadColumns k{q.end(), shape_.kv_heads, shape_.head_dim};
   ops::HeadColumns v{k.end(), shape_.kv_heads, shape_.head_dim};
@@ -42,7 +34,7 @@ Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColum
   ops::KeyValueHeads source{{qkv, k}, {qkv, v}};
   if (cache) source = extend_cache(tape, *cache, source);
   ops::AttentionOutput attended = ops::span_attention(tape, {qkv, q}, {&source, 1}, *pass.plan, shape_.attention_scale);
-  return ops::linear_residual(tape, x, attended.o, out_.weight());
+  return out_.add_to(tape, x, attended.o);
 }
 
 void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype,

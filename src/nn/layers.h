@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "nn/linear.h"
 #include "nn/parameters.h"
 #include "ops/gelu.h"
 #include "ops/span_attention.h"
@@ -21,6 +22,7 @@ struct LayerShape {
   double attention_scale = 0;
   ops::GeluKind gelu = ops::GeluKind::tanh;
   bool swiglu = false;  // the MLP's hidden values are those of SwiGLU instead
+  bool biases = false;  // of the matrices of attention and MLP
 
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }
@@ -66,8 +68,8 @@ class Mlp {
  private:
   LayerShape shape_;
   Parameter& norm_;  // [dim]
-  Parameter& up_;    // [mlp_dim, dim]; SwiGLU: [2 * mlp_dim, dim], rows of what is gated by itself, then the others
-  Parameter& down_;  // [dim, mlp_dim]
+  Linear up_;        // [mlp_dim, dim]; SwiGLU: [2 * mlp_dim, dim], rows of what is gated by itself, then the others
+  Linear down_;      // [dim, mlp_dim]
 };
 
 // x + attention(norm(x)). What a token sees is the plan's business.
@@ -82,8 +84,8 @@ class SelfAttention {
  private:
   LayerShape shape_;
   Parameter& norm_;  // [dim]
-  Parameter& qkv_;   // [q_dim + 2 * kv_dim, dim]: rows of queries, then keys, then values
-  Parameter& out_;   // [dim, q_dim]
+  Linear qkv_;       // [q_dim + 2 * kv_dim, dim]: rows of queries, then keys, then values
+  Linear out_;       // [dim, q_dim]
 };
 
 // Self-attention, then the MLP: the layer of a decoder-only model and of encoders.

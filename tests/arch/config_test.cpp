@@ -64,7 +64,14 @@ INSTANTIATE_TEST_SUITE_P(
                     BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = 1; }},
                     BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = std::nan(""); }},
                     BadConfig{"norm_eps", [](ModelConfig& c) { c.norm_eps = -1e-6; }},
-                    BadConfig{"output_norm_eps", [](ModelConfig& c) { c.output_norm_eps = std::nan(""); }}));
+                    BadConfig{"output_norm_eps", [](ModelConfig& c) { c.output_norm_eps = std::nan(""); }},
+                    BadConfig{"output_norm",
+                              [](ModelConfig& c) {
+                                c.arch = Arch::block_transformer;
+                                c.output_norm = OutputNorm::rmsnorm;
+                              }},
+                    BadConfig{"biases", [](ModelConfig& c) { c.biases = true; }},
+                    BadConfig{"cross_rope", [](ModelConfig& c) { c.cross_rope = false; }}));
 
 TEST(Config, ZeroMeansTheUsualSize) {
   ModelConfig c;
@@ -121,7 +128,10 @@ TEST(Config, FieldsRoundTrip) {
   c.rope_pairs = kernels::RopePairs::half_split;
   c.activation = kernels::GeluKind::erf;
   c.norm_eps = 1e-6;
+  c.output_norm = OutputNorm::rmsnorm;
   c.output_norm_eps = 1.25e-6;
+  c.biases = true;
+  c.cross_rope = false;
   c.memory_kv = MemoryKv::per_layer;
   c.logit_biases = true;
   c.self_decoder = SelfDecoder::sliding_window;

@@ -28,6 +28,19 @@ inline ModelConfig small_config(Arch arch) {
   return c;
 }
 
+// Mu's conventions: narrow attention, biases, RMSNorms, and a cross-attention without positions.
+inline void make_mu(ModelConfig& c) {
+  c.n_heads = 6;
+  c.n_kv_heads = 3;
+  c.head_dim = 4;
+  c.mlp_dim = 40;
+  c.rope_pairs = kernels::RopePairs::half_split;
+  c.norm_eps = c.output_norm_eps = 1e-6;
+  c.output_norm = OutputNorm::rmsnorm;
+  c.biases = true;
+  c.cross_rope = false;
+}
+
 // How many of the first `count` tokens a cache holds something of: all, but with blocks only those of the complete ones
 // before the last, which is read by what is written next.
 inline int64_t cached_tokens(const ModelConfig& c, int64_t count) {
@@ -58,6 +71,7 @@ inline std::vector<NamedConfig> small_configs() {
     c.mup_base_dim = 16;
     c.mup_base_head_dim = 4;
   });
+  add("decoder_rmsnorm", Arch::decoder, [](ModelConfig& c) { c.output_norm = OutputNorm::rmsnorm; });
   add("double_decoder", Arch::double_decoder, [](ModelConfig&) {});
   add("double_decoder_unshared_mup", Arch::double_decoder, [](ModelConfig& c) {
     c.memory_kv = MemoryKv::per_layer;
@@ -76,6 +90,7 @@ inline std::vector<NamedConfig> small_configs() {
     c.n_kv_heads = 1;
     c.head_dim = 12;
     c.n_decoder_layers = 1;
+    c.output_norm = OutputNorm::rmsnorm;
   });
   add("encoder_decoder", Arch::encoder_decoder, [](ModelConfig&) {});
   add("encoder_decoder_grouped", Arch::encoder_decoder, [](ModelConfig& c) {
@@ -85,6 +100,7 @@ inline std::vector<NamedConfig> small_configs() {
     c.decoder_positions = DecoderPositions::after_prompt;
     c.mup_base_dim = 16;
   });
+  add("mu", Arch::encoder_decoder, make_mu);
   add("yoco_window", Arch::yoco, [](ModelConfig& c) {
     c.self_decoder = SelfDecoder::sliding_window;
     c.window = 5;
