@@ -206,6 +206,9 @@ void list_fields(FieldList& fields, ModelConfig& config) {
       "rope_pairs", config.rope_pairs,
       {{"adjacent", kernels::RopePairs::adjacent}, {"half_split", kernels::RopePairs::half_split}},
       "which features turn together");
+  fields.add("rope_ntk_factor", config.rope_ntk_factor,
+             "dynamic NTK of an encoder-decoder: above 1 the rotary base grows beyond rope_ntk_length tokens; 1: off");
+  fields.add("rope_ntk_length", config.rope_ntk_length, "tokens up to which it is rope_base; 0: max_seq_len");
   fields.add_enum<kernels::GeluKind>("activation", config.activation,
                                      {{"gelu_tanh", kernels::GeluKind::tanh}, {"gelu_erf", kernels::GeluKind::erf}},
                                      "activation of the MLPs");

@@ -1,5 +1,8 @@
 #include "arch/encoder_decoder.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "arch/plans.h"
 #include "arch/shared.h"
 #include "arch/sides.h"
@@ -53,17 +56,28 @@ class EncoderDecoderCaches final : public Caches {
 
 class EncoderDecoderState final : public State {
  public:
-  EncoderDecoderState(EncoderDecoderCaches& all, bool count_on)
-      : caches(&all), memory(all, all.memory, all.outputs), own(all.own), counts_on(count_on) {}
+  EncoderDecoderState(EncoderDecoderCaches& all, const ModelConfig& config)
+      : caches(&all), config_(&config), memory(all, all.memory, all.outputs), own(all.own) {}
   EncoderDecoderCaches* caches;
+  const ModelConfig* config_;
   MemoryRows memory;
   PagedRows own;
-  bool counts_on;  // written tokens have the positions behind the prompt
   std::vector<int32_t> read_ids;
-  std::vector<int32_t> own_ids;  // without BOS
+  std::vector<int32_t> own_ids;  // without the BOS that was put in front
+  int64_t turned_for = 0;        // the length whose rotary base the rows of `own` were computed with
   bool opened_the_text = false;  // the first token of own_ids is that of read_ids
 
-  int64_t first_position() const { return counts_on && !opened_the_text ? memory.length() : 0; }
+  bool counts_on() const { return config_->decoder_positions == DecoderPositions::after_prompt; }
+  int64_t first_position() const { return counts_on() && !opened_the_text ? memory.length() : 0; }
+  // Whether BOS stands before the first of own_ids, and not in its place; `first`: the one to come where there is none.
+  bool bos_in_front(int32_t first) const {
+    if (own.length() > 0) return own.length() > written();
+    return !opened_the_text && first != config_->bos_id;
+  }
+  // Whether what was written has to be computed once more when the block gets `rows` rows.
+  bool turns_otherwise(int64_t rows) const {
+    return own.length() > 0 && config_->rope_base_at(first_position() + rows) != config_->rope_base_at(turned_for);
+  }
   int64_t written() const override { return static_cast<int64_t>(own_ids.size()); }
   int64_t length() const override { return memory.length() + written() - (opened_the_text ? 1 : 0); }
   StateBytes token_bytes() const override { return memory.token_bytes(own, 0); }
@@ -99,6 +113,7 @@ class EncoderDecoderState final : public State {
   bool reserve_read(int64_t count) override { return (count == 0 || memory.unshare()) && memory.reserve(count); }
   bool reserve_write(int64_t count) override {
     if (count == 0) return memory.reserve(0);
+    if (turns_otherwise(own.length() + count) && !own.unshare()) return false;
     own_ids.reserve(own_ids.size() + static_cast<size_t>(count));
     return own.reserve(count + 1) && memory.reserve(memory.length() > 0 ? 0 : 1);
   }
@@ -111,14 +126,20 @@ class EncoderDecoderState final : public State {
     archive.number(opened, 0, 1);
     opened_the_text = opened == 1;
     auto written_ids = static_cast<int64_t>(own_ids.size());
-    int64_t bos = own_ids.empty() || opened_the_text ? 0 : 1;  // which stands before the first id, or for it
+    // Which stands before the first id, or for it.
+    int64_t bos = own_ids.empty() || opened_the_text || own_ids.front() == config_->bos_id ? 0 : 1;
     archive.require(memory.length() == static_cast<int64_t>(read_ids.size()), "another number of tokens than of ids");
     archive.require(own.length() == written_ids + bos, "another number of tokens than of ids");
     archive.require(!opened_the_text || memory.length() == 1, "a text that was opened and read on");
     archive.require(written_ids == 0 || memory.length() > 0, "something written and nothing read");
+    if (config_->rope_ntk_factor > 1) archive.number(turned_for, 0, config_->max_seq_len);
   }
   bool reserve(int64_t read, int64_t write) override { return reserve_read(read) && reserve_write(write); }
 };
+
+std::span<const int32_t> slice(const std::vector<int32_t>& list, const TokenRange& range) {
+  return std::span(list).subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size()));
+}
 
 EncoderDecoderState& state_of(const Piece& piece) { return static_cast<EncoderDecoderState&>(*piece.state); }
 
@@ -157,9 +178,8 @@ void EncoderDecoder::prepare(Batch& batch, Rng& rng) const {
   lay_out_spans(batch, config());
 }
 
-Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
-                           bool gathered) {
-  nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
+Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, bool gathered) {
+  nn::Pass pass = encoder_turns_.pass(config(), rotary_, encoder_plan_);
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.enc_embed", x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
@@ -174,7 +194,7 @@ Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<c
 
 Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
                                   std::span<const ops::KeyValueHeads> memory, const PagePool* cache) {
-  nn::Pass own{positions, &rotary_.table(), &own_plan_}, reads{positions, cross_rope(), &memory_plan_};
+  nn::Pass own = own_turns_.pass(config(), rotary_, own_plan_), reads{positions, cross_rope(), &memory_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   if (!cache) seen("hidden.dec_embed", x);  // a training pass
   for (size_t i = 0; i < decoder_.size(); ++i) {
@@ -192,7 +212,11 @@ Var EncoderDecoder::hidden(Tape& tape, const Batch& batch) {
   plan_bidirectional(encoder_plan_, batch.reader.sequences);
   plan_own_blocks(own_plan_, batch.writer.blocks);
   plan_reads(memory_plan_, batch.writer.blocks);
-  Var memory = encode(tape, batch.reader.ids, batch.reader.positions, false);
+  encoder_turns_.clear();
+  own_turns_.clear();
+  for (const TokenRange& s : batch.reader.sequences) encoder_turns_.add(slice(batch.reader.positions, s));
+  for (const WriterBlock& b : batch.writer.blocks) own_turns_.add(slice(batch.writer.positions, b.tokens));
+  Var memory = encode(tape, batch.reader.ids, false);
   std::vector<ops::KeyValueHeads> projected;
   for (const CrossDecoderLayer& layer : decoder_) {
     projected.push_back(layer.cross.project(tape, memory, batch.reader.positions, cross_rope()));
@@ -208,19 +232,20 @@ std::unique_ptr<Caches> EncoderDecoder::new_caches(const CacheOptions& options) 
 }
 
 std::unique_ptr<State> EncoderDecoder::new_state(Caches& caches) const {
-  return std::make_unique<EncoderDecoderState>(static_cast<EncoderDecoderCaches&>(caches),
-                                               config().decoder_positions == DecoderPositions::after_prompt);
+  return std::make_unique<EncoderDecoderState>(static_cast<EncoderDecoderCaches&>(caches), config());
 }
 
 void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
   pass_.clear();
+  encoder_turns_.clear();
   encoder_plan_.clear(1);
   memory_slots_.clear();
   for (const Piece& piece : pieces) {
     if (piece.ids.empty()) continue;
     EncoderDecoderState& state = state_of(piece);
     state.read_ids.insert(state.read_ids.end(), piece.ids.begin(), piece.ids.end());
-    pass_.add(state.read_ids, 0);
+    int64_t first = pass_.add(state.read_ids, 0);
+    encoder_turns_.add(slice(pass_.positions, {first, pass_.size()}));
     auto count = static_cast<int64_t>(state.read_ids.size());
     pass_.read_once(encoder_plan_, count, /*causal=*/false);
     state.caches->counts().recomputed += state.memory.length();
@@ -229,7 +254,7 @@ void EncoderDecoder::read_pieces(Tape& tape, std::span<const Piece> pieces) {
     state.memory.append(count, memory_slots_);
   }
   if (pass_.size() == 0) return;
-  Var memory = encode(tape, pass_.ids, pass_.positions, true);
+  Var memory = encode(tape, pass_.ids, true);
   keep_memory(tape, memory, pass_.positions, state_of(pieces.front()).memory.projected().pool(), memory_slots_);
   int64_t row = 0;
   for (const Piece& piece : pieces) {
@@ -262,27 +287,72 @@ void EncoderDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, con
   }
   if (!unread.empty()) read_pieces(tape, unread);
   for (const Piece& piece : unread) state_of(piece).opened_the_text = true;
+  auto one = [](const Piece& piece) { return piece.ids.size() == 1; };
+  if (config().rope_ntk_factor <= 1 || std::all_of(pieces.begin(), pieces.end(), one)) {
+    return write_round(tape, pieces, logits);
+  }
+  // The rows of the logits are those of whole pieces.
+  written_.assign(pieces.size(), 0);
+  for (;;) {
+    round_.clear();
+    round_rows_.clear();
+    int64_t row = 0;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      const EncoderDecoderState& state = state_of(pieces[i]);
+      std::span<const int32_t> left = pieces[i].ids.subspan(written_[i]);
+      if (!left.empty()) {
+        int64_t rows = state.first_position() + state.own.length() + (state.bos_in_front(left.front()) ? 1 : 0);
+        auto room = static_cast<size_t>(std::max<int64_t>(1, config().ntk_length() - rows));
+        left = left.first(std::min(left.size(), room));
+        round_.push_back({pieces[i].state, left});
+        for (size_t t = 0; t < left.size(); ++t) round_rows_.push_back(row + static_cast<int64_t>(written_[i] + t));
+        written_[i] += left.size();
+      }
+      row += static_cast<int64_t>(pieces[i].ids.size());
+    }
+    if (round_.empty()) return;
+    Tensor part = tape.arena().tensor(logits.dtype, {static_cast<int64_t>(round_rows_.size()), logits.row_size()});
+    write_round(tape, round_, part);
+    for (size_t i = 0; i < round_rows_.size(); ++i) {
+      std::memcpy(logits.row<float>(round_rows_[i]), part.row<float>(static_cast<int64_t>(i)),
+                  static_cast<size_t>(part.row_size()) * sizeof(float));
+    }
+  }
+}
 
+void EncoderDecoder::write_round(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
   pass_.clear();
+  own_turns_.clear();
   own_plan_.clear(1);
   memory_plan_.clear(1);
   memory_plan_.order = QueryOrder::by_query;
   wanted_.clear();
   for (const Piece& piece : pieces) {
     EncoderDecoderState& state = state_of(piece);
-    row_ids_.assign(piece.ids.begin(), piece.ids.end());
-    bool begins = state.own.length() == 0, replaced = begins && state.opened_the_text;
-    if (replaced) row_ids_.front() = static_cast<int32_t>(config().bos_id);
-    if (begins && !replaced) row_ids_.insert(row_ids_.begin(), static_cast<int32_t>(config().bos_id));
-    auto count = static_cast<int64_t>(row_ids_.size());
-    int64_t first = pass_.add(row_ids_, state.first_position() + state.own.length());
-    for (int64_t t = first + (begins && !replaced ? 1 : 0); t < first + count; ++t) {
+    int64_t in_front = state.bos_in_front(piece.ids.front()) ? 1 : 0;
+    state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
+    int64_t rows = state.written() + in_front;  // of the block
+    bool again = state.turns_otherwise(rows);
+    int64_t first_row = again ? 0 : state.own.length();
+    row_ids_.clear();
+    for (int64_t r = first_row; r < rows; ++r) {
+      row_ids_.push_back(r == 0 ? static_cast<int32_t>(config().bos_id)
+                                : state.own_ids[static_cast<size_t>(r - in_front)]);
+    }
+    int64_t first = pass_.add(row_ids_, state.first_position() + first_row), end = pass_.size();
+    own_turns_.add(slice(pass_.positions, {first, end}));
+    for (int64_t t = end - static_cast<int64_t>(piece.ids.size()); t < end; ++t) {
       wanted_.push_back(static_cast<int32_t>(t));
     }
-    pass_.write_causal(own_plan_, 0, state.own, count);
-    memory_plan_.add_run(first, first + count);
+    int64_t fresh = rows - state.own.length();
+    if (again) {
+      pass_.write_again(own_plan_, 0, state.own, fresh);
+    } else {
+      pass_.write_causal(own_plan_, 0, state.own, fresh);
+    }
+    state.turned_for = state.first_position() + rows;
+    memory_plan_.add_run(first, end);
     add_paged_spans(memory_plan_, 0, state.memory.projected(), first, 0);
-    state.own_ids.insert(state.own_ids.end(), piece.ids.begin(), piece.ids.end());
   }
   const EncoderDecoderState& any = state_of(pieces.front());
   memory_heads_.clear();

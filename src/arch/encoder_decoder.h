@@ -5,6 +5,7 @@
 
 #include <deque>
 
+#include "arch/length_rotary.h"
 #include "arch/model.h"
 #include "arch/paged_pass.h"
 #include "arch/waking_rows.h"
@@ -65,8 +66,11 @@ class EncoderDecoder final : public Model {
   // Both directions: a sequence that is read on is read again from its start.
   void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
   // The first token that is written comes behind BOS, as prefix-LM and conversations have it: of a text that goes on it
-  // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. With
-  // nothing read before, the encoder reads that token and BOS stands alone.
+  // is the last known token, of a conversation the role token, of a text with sentinels the first sentinel. If it is
+  // BOS itself, as where an answer is written to a text that was read, that is the BOS. With nothing read before, the
+  // encoder reads the token and BOS stands alone.
+  // Where the rotary base follows the length, each token that makes a block longer than the NTK length changes what all
+  // before it were: the whole block passes through the decoder once more, and each token of a piece for itself.
   void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
   void wake_states(Tape& tape, std::span<State* const> states) override;
 
@@ -74,8 +78,11 @@ class EncoderDecoder final : public Model {
   // Projects the encoder's output into the rows `slots` of the pool of memory.
   void keep_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const PagePool& pool,
                    std::span<const int32_t> slots) const;
-  // With `gathered` pass_ says in which order attention finds the tokens' keys.
-  Var encode(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions, bool gathered);
+  // Tokens of which none makes another one of its piece different.
+  void write_round(Tape& tape, std::span<const Piece> pieces, const Tensor& logits);
+  // encoder_turns_ and own_turns_ hold the tokens. With `gathered` pass_ says in which order attention finds their
+  // keys.
+  Var encode(Tape& tape, std::span<const int32_t> ids, bool gathered);
   // The plans' queries are the tokens of `ids`.
   Var decode_layers(Tape& tape, std::span<const int32_t> ids, std::span<const int32_t> positions,
                     std::span<const ops::KeyValueHeads> memory, const PagePool* cache);
@@ -90,6 +97,8 @@ class EncoderDecoder final : public Model {
   std::deque<CrossDecoderLayer> decoder_;
   nn::Rotary rotary_;
   // Of the pass in progress.
+  LengthRotary encoder_turns_;
+  LengthRotary own_turns_;
   SpanPlan encoder_plan_;
   SpanPlan own_plan_;
   SpanPlan memory_plan_;
@@ -97,7 +106,10 @@ class EncoderDecoder final : public Model {
   std::vector<int32_t> memory_slots_;
   WakingRows waking_;
   std::vector<int32_t> row_ids_;  // of one piece, with BOS
-  std::vector<int32_t> wanted_;   // rows whose logits are asked for
+  std::vector<Piece> round_;
+  std::vector<size_t> written_;      // of each piece, in the rounds before
+  std::vector<int64_t> round_rows_;  // of the logits
+  std::vector<int32_t> wanted_;      // rows whose logits are asked for
   std::vector<ops::KeyValueHeads> memory_heads_;
 };
 

@@ -48,6 +48,15 @@ void PagedPass::write_causal(SpanPlan& plan, int32_t source, PagedRows& rows, in
   add_paged_spans(plan, source, rows, first, count);
 }
 
+void PagedPass::write_again(SpanPlan& plan, int32_t source, PagedRows& rows, int64_t count) {
+  int64_t all = rows.length() + count, first = size() - all;
+  for (int64_t t = 0; t < rows.length(); ++t) slots_.push_back(rows.row(t));
+  rows.append(count, slots_);
+  plan.order = QueryOrder::by_query;
+  plan.add_run(first, first + all);
+  add_paged_spans(plan, source, rows, first, all);
+}
+
 nn::CacheColumns PagedPass::layer(const PagePool& pool, size_t i) {
   cache_pass_ = {slots_, gathered_.rows()};
   return {pool.column(2 * i), pool.column(2 * i + 1), &cache_pass_};

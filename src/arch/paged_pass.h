@@ -30,6 +30,10 @@ class PagedPass {
   // Passes that write: attention reads the pages in place, query by query.
   void write_causal(SpanPlan& plan, int32_t source, PagedRows& rows, int64_t count);
 
+  // The same for all of `rows` and `count` tokens more: the last ones of the pass, of which those that are there are
+  // written once more, to pages that are nobody else's.
+  void write_again(SpanPlan& plan, int32_t source, PagedRows& rows, int64_t count);
+
   int64_t size() const { return static_cast<int64_t>(ids.size()); }
   std::span<const int32_t> slots() const { return slots_; }
   // The cache of layer i in a pool of key_value_columns(). Valid until the next pass.

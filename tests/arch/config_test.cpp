@@ -71,7 +71,41 @@ INSTANTIATE_TEST_SUITE_P(
                                 c.output_norm = OutputNorm::rmsnorm;
                               }},
                     BadConfig{"biases", [](ModelConfig& c) { c.biases = true; }},
-                    BadConfig{"cross_rope", [](ModelConfig& c) { c.cross_rope = false; }}));
+                    BadConfig{"cross_rope", [](ModelConfig& c) { c.cross_rope = false; }},
+                    BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 2; }},
+                    BadConfig{"rope_ntk_factor",
+                              [](ModelConfig& c) {
+                                c.arch = Arch::encoder_decoder;  // whose cross-attention turns
+                                c.rope_ntk_factor = 2;
+                              }},
+                    BadConfig{"rope_ntk_factor",
+                              [](ModelConfig& c) {
+                                c.arch = Arch::encoder_decoder;
+                                c.cross_rope = false;
+                                c.rope_ntk_factor = 2;
+                                c.head_dim = 2;
+                              }},
+                    BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 0.5; }},
+                    BadConfig{"rope_ntk_length", [](ModelConfig& c) { c.rope_ntk_length = -1; }}));
+
+TEST(Config, TheNtkBaseGrowsBeyondItsLength) {
+  ModelConfig c;
+  c.arch = Arch::encoder_decoder;
+  c.cross_rope = false;
+  c.head_dim = 8;
+  c.rope_base = 100;
+  c.rope_ntk_length = 10;
+  EXPECT_EQ(c.rope_base_at(1000), 100);
+  c.rope_ntk_factor = 2;
+  c.validate("test");
+  EXPECT_EQ(c.rope_base_at(1), 100);
+  EXPECT_EQ(c.rope_base_at(10), 100);
+  // (2 * 15 / 10 - 1) ** (8 / 6)
+  EXPECT_NEAR(c.rope_base_at(15), 100 * std::pow(2.0, 4.0 / 3), 1e-9);
+  c.rope_ntk_length = 0;
+  c.max_seq_len = 15;
+  EXPECT_EQ(c.rope_base_at(15), 100);
+}
 
 TEST(Config, ZeroMeansTheUsualSize) {
   ModelConfig c;
@@ -132,6 +166,8 @@ TEST(Config, FieldsRoundTrip) {
   c.output_norm_eps = 1.25e-6;
   c.biases = true;
   c.cross_rope = false;
+  c.rope_ntk_factor = 1.5;
+  c.rope_ntk_length = 40;
   c.memory_kv = MemoryKv::per_layer;
   c.logit_biases = true;
   c.self_decoder = SelfDecoder::sliding_window;

@@ -41,12 +41,23 @@ void check_decoding(const ModelConfig& config, const Precision& precision, doubl
     // first, and the encoder-decoder reads one token.
     bool writes_bos = config.arch == Arch::encoder_decoder;
     auto read = static_cast<int32_t>(writes_bos && first == 0 ? 1 : first);
-    choose(batch, config, read > 0 ? std::vector<int32_t>{read} : std::vector<int32_t>{});
+    std::vector<int32_t> boundaries = read > 0 ? std::vector<int32_t>{read} : std::vector<int32_t>{};
+    choose(batch, config, boundaries);
     auto whole = logits_of(*model, batch, ctx);
+    // Where rotary bases follow the length, a token's logits are those of the text that ends with it.
+    bool by_length = config.rope_ntk_factor > 1;
+    // A text that is written from its first token on counts from 0, not from behind what is read.
+    if (by_length && first == 0 && config.decoder_positions == DecoderPositions::after_prompt) continue;
     auto stepwise = decoded(*model, ctx, batch.ids, first);
     // The encoder-decoder's logits behind BOS come before those of the first token decoded.
     size_t skipped = writes_bos ? (first == 0 ? 0 : 1) : first;
     for (size_t i = 0; i < stepwise.size(); ++i) {
+      if (by_length) {
+        Batch text = one_row({batch.ids.begin(), batch.ids.begin() + static_cast<int64_t>(first + i + 1)});
+        if (text.length <= read) continue;  // nothing is written behind what is read
+        choose(text, config, boundaries);
+        whole = logits_of(*model, text, ctx);
+      }
       EXPECT_LE(largest_difference(stepwise[i], whole[skipped + i]), bound) << "read " << first << ", step " << i;
     }
   }

@@ -101,6 +101,22 @@ inline std::vector<NamedConfig> small_configs() {
     c.mup_base_dim = 16;
   });
   add("mu", Arch::encoder_decoder, make_mu);
+  add("mu_ntk", Arch::encoder_decoder, [](ModelConfig& c) {
+    make_mu(c);
+    c.rope_ntk_factor = 2;
+    c.rope_ntk_length = 6;
+    c.rope_base = 30;  // small, so that another base is noticed
+  });
+  add("mu_ntk_after_prompt", Arch::encoder_decoder, [](ModelConfig& c) {
+    make_mu(c);
+    c.rope_ntk_factor = 4;
+    c.rope_ntk_length = 9;
+    c.rope_base = 30;
+    c.n_kv_heads = 6;
+    c.mup_base_dim = 16;
+    c.mup_base_head_dim = 2;
+    c.decoder_positions = DecoderPositions::after_prompt;
+  });
   add("yoco_window", Arch::yoco, [](ModelConfig& c) {
     c.self_decoder = SelfDecoder::sliding_window;
     c.window = 5;
