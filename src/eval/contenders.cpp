@@ -33,6 +33,36 @@ void fit_parameters(ModelConfig& config, int64_t wanted) {
   }
 }
 
+bool is_mu(const ModelConfig& config) { return config.arch == Arch::encoder_decoder && !config.cross_rope; }
+
+// The published Mu's proportions: attention of 3/8 of the width, in whole vectors, 6 heads of which 3 have keys.
+void become_mu(ModelConfig& config) {
+  config.arch = Arch::encoder_decoder;
+  config.n_heads = 6;
+  config.n_kv_heads = 3;
+  config.head_dim = (config.dim + 127) / 128 * 8;
+  config.rope_pairs = kernels::RopePairs::half_split;
+  config.norm_eps = config.output_norm_eps = 1e-6;
+  config.output_norm = OutputNorm::rmsnorm;
+  config.biases = true;
+  config.cross_rope = false;
+}
+
+// Another architecture of the same width, in its own form.
+void become(ModelConfig& config, Arch arch) {
+  if (is_mu(config)) {
+    if (config.dim % config.head_size() == 0) config.n_heads = config.dim / config.head_size();
+    config.head_dim = config.n_kv_heads = 0;
+    config.output_norm = OutputNorm::layernorm;
+    config.biases = false;
+    config.cross_rope = true;
+    config.rope_ntk_factor = 1;
+  }
+  config.arch = arch;
+  if (arch != Arch::encoder_decoder) config.biases = false;
+  if (arch == Arch::block_transformer) config.output_norm = OutputNorm::layernorm;
+}
+
 }  // namespace
 
 std::string_view role_name(ContenderRole role) {
@@ -49,7 +79,7 @@ std::string sizes_name(const ModelConfig& config) {
                            ? fmt::format("{}", config.layers())
                            : fmt::format("{}+{}", config.n_encoder_layers, config.n_decoder_layers);
   bool one = config.arch == Arch::double_decoder && config.memory_kv == MemoryKv::one_for_all;
-  return fmt::format("{} {}{}", arch_name(config.arch), layers, one ? ", one_for_all" : "");
+  return fmt::format("{} {}{}", is_mu(config) ? "mu" : arch_name(config.arch), layers, one ? ", one_for_all" : "");
 }
 
 int64_t non_embedding_parameters(const ModelConfig& config) {
@@ -87,16 +117,17 @@ std::vector<Contender> family_of(const Contender& given, int64_t max_seq_len) {
   for (const std::string& name : fields.choices("arch")) {
     fields.set_text("arch", name, "model");
     const Arch arch = any.arch;
-    add(ContenderRole::equal_parameters, [&](ModelConfig& config) { config.arch = arch; });
+    add(ContenderRole::equal_parameters, [&](ModelConfig& config) { become(config, arch); });
+    if (arch == Arch::encoder_decoder) add(ContenderRole::equal_parameters, become_mu);
     if (arch == Arch::double_decoder && given.config.memory_kv != MemoryKv::one_for_all) {
       add(ContenderRole::equal_parameters, [&](ModelConfig& config) {
-        config.arch = arch;
+        become(config, arch);
         config.memory_kv = MemoryKv::one_for_all;
       });
     }
     if (arch == Arch::decoder && given.config.n_encoder_layers > 0) {
       add(ContenderRole::equal_decode_cost, [&](ModelConfig& config) {
-        config.arch = arch;
+        become(config, arch);
         config.n_encoder_layers = 0;
       });
     }

@@ -26,13 +26,13 @@ struct Contender {
 };
 
 // A given config and its rivals: every architecture that the config knows, the double decoder also with one projection
-// of memory for all layers, and the decoder-only model of equal decode cost. Each has as many parameters beside the
-// embedding as the given one, within a half per cent or as near as MLPs of a multiple of 8 allow: the MLPs make up for
-// what else differs. `max_seq_len` is that of all derived ones. An architecture that the sizes don't fit carries the
-// reason.
+// of memory for all layers, the encoder-decoder also as a Mu, and the decoder-only model of equal decode cost. Each has
+// as many parameters beside the embedding as the given one, within a half per cent or as near as MLPs of a multiple of
+// 8 allow: the MLPs make up for what else differs. `max_seq_len` is that of all derived ones. An architecture that the
+// sizes don't fit carries the reason.
 std::vector<Contender> family_of(const Contender& given, int64_t max_seq_len);
 
-// "double_decoder 8+4", "decoder 12"
+// "double_decoder 8+4", "decoder 12", "mu 8+4"
 std::string sizes_name(const ModelConfig& config);
 
 // Parameters beside the embedding, without a model. InputError for sizes that do not fit.

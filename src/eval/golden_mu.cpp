@@ -164,7 +164,7 @@ class MuCheck {
 
   void forward_and_gradients() {
     auto m = model(case_.config, ParameterStore::Gradients::wanted, head_order(case_));
-    Sides sides = sides_of(case_, io_, false);
+    Sides sides = sides_of(case_, io_, case_.config.rope_ntk_factor > 1);
     logits("logits", *m, sides);
     m->observe([&](const std::string& ours, const Tensor& value) {
       std::string name = golden_activation_name(ours, case_.config);

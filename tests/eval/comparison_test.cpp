@@ -32,7 +32,7 @@ TEST(Contenders, EveryArchitectureStandsInTheFamily) {
     Contender base = given(arch);
     auto wanted = static_cast<double>(non_embedding_parameters(base.config));
     std::vector<Contender> family = family_of(base, 1000);
-    EXPECT_EQ(family.size(), names.size() + 2) << "one more projection of memory, one of equal decode cost";
+    EXPECT_EQ(family.size(), names.size() + 3) << "one more projection of memory, Mu, one of equal decode cost";
     int64_t givens = 0;
     for (const std::string& name : names) {
       auto is = [&](const Contender& each) { return arch_name(each.config.arch) == name; };
@@ -54,6 +54,33 @@ TEST(Contenders, EveryArchitectureStandsInTheFamily) {
       EXPECT_LE(std::abs(parameters - wanted), std::max(0.005 * wanted, 0.5 * step)) << each.name;
     }
     EXPECT_EQ(givens, 1);
+  }
+}
+
+TEST(Contenders, AMuStandsBesideOthersInTheirOwnForm) {
+  Contender base = given(Arch::double_decoder);
+  std::vector<Contender> family = family_of(base, 512);
+  auto mu = std::find_if(family.begin(), family.end(), [](const Contender& each) { return each.name == "mu 8+4"; });
+  ASSERT_NE(mu, family.end());
+  EXPECT_EQ(mu->refusal, "");
+  EXPECT_EQ(mu->config.n_heads * mu->config.head_size(), 48);  // of 64
+  EXPECT_EQ(mu->config.kv_heads(), 3);
+  EXPECT_TRUE(mu->config.biases);
+  // The other way round nobody keeps what only Mu has.
+  mu->role = ContenderRole::given;
+  mu->config.rope_ntk_factor = 2;
+  family = family_of(*mu, 512);
+  EXPECT_EQ(family.size(), 9u);
+  for (const Contender& each : family) {
+    EXPECT_EQ(each.refusal, "") << each.name;
+    if (each.name == "mu 8+4") {
+      EXPECT_EQ(each.role, ContenderRole::given);
+      EXPECT_EQ(each.config.rope_ntk_factor, 2);
+      continue;
+    }
+    EXPECT_EQ(each.config.n_heads, 8) << each.name;
+    EXPECT_FALSE(each.config.biases) << each.name;
+    EXPECT_EQ(each.config.kv_heads(), 8) << each.name;
   }
 }
 
