@@ -253,7 +253,10 @@ class MuCheck {
     int64_t vocabulary = case_.config.vocab_size;
     Tensor recorded = run.empty() ? gen.tensor("step_logits") : Tensor();
     if (outputs.size() != prompts.size() || (recorded.defined() && recorded.shape != Shape{rows, steps, vocabulary})) {
-      throw InputError({.what = "prompts, outputs and logits do not fit", .where = gen.path().string(), .got = run});
+      throw InputError({.what = "prompts, outputs and logits do not fit",
+                        .where = gen.path().string(),
+                        .got = recorded.defined() ? recorded.shape.text() : fmt::format("{} rows", outputs.size()),
+                        .expected = Shape{rows, steps, vocabulary}.text()});
     }
     auto caches = m.new_caches({});
     std::vector<std::unique_ptr<State>> states;
