@@ -146,8 +146,9 @@ void ModelConfig::validate(const std::string& where) const {
   require(n_decoder_layers >= 0 && n_decoder_layers <= 4096, where, "n_decoder_layers", n_decoder_layers, "0..4096");
   positive("n_decoder_layers", arch == Arch::decoder ? layers() : n_decoder_layers, 8192);
   if (arch != Arch::decoder) positive("n_encoder_layers", n_encoder_layers, 4096);
-  require(n_self_heads >= 0 && dim % std::max<int64_t>(1, self_heads()) == 0, where, "n_self_heads", n_self_heads,
-          fmt::format("0 (n_heads) or a divisor of dim = {}", dim));
+  bool self_heads_matter = arch == Arch::yoco || n_self_heads != 0;
+  require(!self_heads_matter || (n_self_heads >= 0 && dim % std::max<int64_t>(1, self_heads()) == 0), where,
+          "n_self_heads", n_self_heads, fmt::format("0 (n_heads) or a divisor of dim = {}", dim));
   if (arch == Arch::yoco) {
     positive("n_self_heads", self_heads(), 1 << 12);
     require(self_head_size() % 2 == 0 && self_head_size() <= 256, where, "n_self_heads", n_self_heads,

@@ -113,7 +113,9 @@ class EncoderDecoderState final : public State {
   bool reserve_read(int64_t count) override { return (count == 0 || memory.unshare()) && memory.reserve(count); }
   bool reserve_write(int64_t count) override {
     if (count == 0) return memory.reserve(0);
-    if (turns_otherwise(own.length() + count) && !own.unshare()) return false;
+    // The base only grows with the length: where it is the same at both ends it is the same in between.
+    bool rewrites = turns_otherwise(own.length() + 1) || turns_otherwise(own.length() + count);
+    if (rewrites && !own.unshare()) return false;
     own_ids.reserve(own_ids.size() + static_cast<size_t>(count));
     return own.reserve(count + 1) && memory.reserve(memory.length() > 0 ? 0 : 1);
   }

@@ -16,8 +16,13 @@ void LengthRotary::add(std::span<const int32_t> positions) {
 }
 
 nn::Pass LengthRotary::pass(const ModelConfig& config, const nn::Rotary& base, const SpanPlan& plan) {
-  auto longer = [&](const Sequence& s) { return config.rope_base_at(s.length) != config.rope_base; };
-  if (std::none_of(sequences_.begin(), sequences_.end(), longer)) return {rows_, &base.table(), &plan};
+  bool longer = false, too_long = false;
+  for (const Sequence& s : sequences_) {
+    longer = longer || config.rope_base_at(s.length) != config.rope_base;
+    too_long = too_long || s.length > base.table().cos.rows();
+  }
+  // What is too long for the model is refused where positions are looked up.
+  if (!longer || too_long) return {rows_, &base.table(), &plan};
   fill(config, base);
   return {rows_, &table_, &plan};
 }
@@ -27,7 +32,7 @@ void LengthRotary::fill(const ModelConfig& config, const nn::Rotary& base) {
   for (const Sequence& s : sequences_) needed += s.length;
   if (!cos_.tensor().defined() || cos_.tensor().rows() < needed) {
     // Sequences that are written grow token by token.
-    int64_t rows = std::max(needed, 2 * config.max_seq_len);
+    int64_t rows = std::max(needed + needed / 2, 2 * config.max_seq_len);
     DType dtype = base.table().cos.dtype;
     cos_ = Storage(dtype, {rows, half});
     sin_ = Storage(dtype, {rows, half});

@@ -94,6 +94,27 @@ TEST(Costs, EncoderDecoder) {
   EXPECT_EQ(model->non_embedding_parameters(), (8 * 12 + 4 * 16) * 192 * 192 + (8 * 2 + 4 * 3 + 4) * 192);
 }
 
+// Mu at its published sizes: its checkpoint of 664,270,379 bytes holds two for each parameter, and 186 kB besides.
+TEST(Costs, Mu) {
+  ModelConfig c = small_config(Arch::encoder_decoder);
+  make_mu(c);
+  c.vocab_size = 32128;
+  c.dim = 1024;
+  c.head_dim = 64;
+  c.mlp_dim = 4096;
+  c.n_encoder_layers = 20;
+  c.n_decoder_layers = 10;
+  c.max_seq_len = 1024;
+  auto model = make_model(c, Precision::bfloat16(), ParameterStore::Gradients::none, "test");
+  EXPECT_EQ(model->parameters().elements(), 332042240);
+  Costs costs = model->costs();
+  double d = 1024, q = 384, kv = 192, m = 4096, l = 1024, v = 32128;
+  EXPECT_EQ(costs.flops_per_prompt_token, 20 * (4 * d * q + 4 * d * kv + 4 * d * m + 4 * q * l) + 10 * 4 * d * kv);
+  EXPECT_EQ(costs.flops_per_generated_token, 10 * (8 * d * q + 4 * d * kv + 4 * d * m + 4 * q * l) + 2 * v * d);
+  EXPECT_EQ(costs.cache_bytes_per_token, 10 * 2 * kv * 2);
+  EXPECT_EQ(costs.cache_bytes_at_rest, d * 2);
+}
+
 TEST(Costs, GroupedQueriesAndOtherHeadSizes) {
   ModelConfig c = small_config(Arch::double_decoder);  // 2 + 2 layers, width 32, mlp 128
   c.n_kv_heads = 2;

@@ -99,8 +99,8 @@ TEST_P(Decode, PositionsBeyondTheModelAreInputErrors) {
   // An encoder-decoder may count from 0 on both sides.
   bool both = GetParam().config.arch == Arch::encoder_decoder &&
               GetParam().config.decoder_positions == DecoderPositions::from_zero;
-  for (int i = 0; both && i < 23; ++i) model->decode(tape, *state, 1, logits);
-  EXPECT_THROW(model->decode(tape, *state, 1, logits), InputError);
+  for (int i = 0; both && i < 23; ++i) model->decode(tape, *state, 3, logits);
+  EXPECT_THROW(model->decode(tape, *state, 3, logits), InputError);
 }
 
 TEST_P(Decode, UnknownIdsAreInputErrors) {

@@ -106,6 +106,8 @@ TEST_P(Conversation, ResponsesAreWrittenAsInGeneration) {
         EXPECT_EQ(batch.writer.ids[static_cast<size_t>(w)], rows.ids[static_cast<size_t>(t + w - first)]);
         tape.reset();
         model->decode(tape, *state, rows.ids[static_cast<size_t>(t + w - first)], next);
+        // Where rotary bases follow the length, only the last token was written in a text of this length.
+        if (GetParam().config.rope_ntk_factor > 1 && w + 1 < block.tokens.end) continue;
         std::vector<double> stepwise(next.begin(), next.end());
         EXPECT_LE(largest_difference(stepwise, logits[static_cast<size_t>(w)]), 4e-6) << "token " << w;
       }

@@ -72,7 +72,7 @@ TEST(GoldenCase, ReadsSizesConventionsAndTolerance) {
 }
 
 TEST(GoldenCase, EveryParameterHasItsNameInTheFiles) {
-  for (const char* name : {"bdd_logitbias", "bdd_unshared", "dec_tiny", "yoco_swa", "yoco_gret"}) {
+  for (const char* name : {"bdd_logitbias", "bdd_unshared", "dec_tiny", "yoco_swa", "yoco_gret", "mu_tiny"}) {
     GoldenCase c = read_golden_case(golden_folder(name));
     auto model = make_model(c.config, Precision::float32(), ParameterStore::Gradients::none, name);
     SafetensorsFile weights = SafetensorsFile::open(c.folder / "weights.safetensors");
