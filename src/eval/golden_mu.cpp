@@ -259,7 +259,9 @@ class MuCheck {
                         .got = recorded.defined() ? recorded.shape.text() : fmt::format("{} rows", outputs.size()),
                         .expected = Shape{rows, steps, vocabulary}.text()});
     }
-    auto caches = m.new_caches({});
+    // Room for each sequence, in pages, and no more: the reference goes over all of a pool.
+    int64_t longest = gen.tensor("input_ids").row_size() + steps;
+    auto caches = m.new_caches({.tokens = 2 * rows * (longest + kPageTokens)});
     std::vector<std::unique_ptr<State>> states;
     std::vector<Piece> pieces;
     for (const auto& prompt : prompts) {
