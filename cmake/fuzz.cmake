@@ -12,6 +12,9 @@ list(APPEND core
   ${src}/formats/safetensors.cpp ${src}/formats/run_log.cpp ${src}/formats/compressed.cpp
   ${src}/formats/clean_text.cpp ${src}/formats/gguf.cpp ${src}/formats/gguf_blocks.cpp ${src}/formats/pickle.cpp
   ${src}/formats/strided_copy.cpp ${src}/formats/torch_file.cpp ${src}/formats/zip_archive.cpp
+  ${src}/formats/huggingface_names.cpp ${src}/convert/checkpoint_map.cpp ${src}/convert/foreign_tensors.cpp
+  ${src}/convert/gguf_llama.cpp ${src}/convert/gguf_tokenizer.cpp ${src}/convert/huggingface.cpp
+  ${src}/kernels/rope.cpp
   ${src}/data/config.cpp ${src}/data/source.cpp ${src}/data/conversation.cpp ${src}/data/json_lines.cpp
   ${src}/data/holdout.cpp
   ${src}/infer/automaton.cpp ${src}/infer/code_set.cpp ${src}/infer/constraint.cpp ${src}/infer/grammar_reader.cpp
@@ -23,9 +26,9 @@ list(APPEND core
   ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 
-# Of the optimizer only the config is read. Sections that nothing refers to are dropped, and with them its arithmetic,
+# Of the optimizer only the config is read, of rotary positions the table made. Sections that nothing refers to are dropped, and with them its arithmetic,
 # which would ask for all kernels; instrumentation would refer to every function.
-set_source_files_properties(${src}/train/optimizer.cpp PROPERTIES COMPILE_OPTIONS
+set_source_files_properties(${src}/train/optimizer.cpp ${src}/kernels/rope.cpp PROPERTIES COMPILE_OPTIONS
                             "-fno-sanitize=address,undefined,fuzzer-no-link")
 set(sanitizers -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined)
 add_library(tandem_fuzzed STATIC ${core})
@@ -45,7 +48,7 @@ target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
 
 add_custom_target(fuzzers)
 foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config grammar
-             json_schema saved_state torch_file gguf)
+             json_schema saved_state torch_file gguf huggingface_config gguf_model)
   add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
   target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})
   target_link_libraries(fuzz_${name} PRIVATE tandem_fuzz_targets)

@@ -13,6 +13,8 @@ void tokenizer_json(std::string_view bytes);
 void sentencepiece(std::string_view bytes);
 void run_config(std::string_view bytes);
 void jsonl(std::string_view bytes);
+void huggingface_config(std::string_view bytes);
+void gguf_model(std::string_view bytes);
 void run_log(std::string_view bytes);
 void model_config(std::string_view bytes);
 void grammar(std::string_view bytes);
@@ -32,6 +34,8 @@ inline constexpr std::array kTargets{
     Target{"sentencepiece", sentencepiece},
     Target{"run_config", run_config},
     Target{"jsonl", jsonl},
+    Target{"huggingface_config", huggingface_config},
+    Target{"gguf_model", gguf_model},
     Target{"run_log", run_log},
     Target{"model_config", model_config},
     Target{"grammar", grammar},

@@ -19,6 +19,7 @@ constexpr int kBadInput = 2;
 
 void add_verbs(CLI::App& app, Action& action) {
   add_bench_verb(app, action);
+  add_convert_verb(app, action);
   add_data_verb(app, action);
   add_eval_verb(app, action);
   add_generate_verb(app, action);

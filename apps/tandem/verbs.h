@@ -12,6 +12,7 @@ using Action = std::function<int()>;
 // Adds a verb: a subcommand with its options, whose callback sets `action`. One line per verb, in alphabetical order;
 // main.cpp lists them.
 void add_bench_verb(CLI::App& app, Action& action);
+void add_convert_verb(CLI::App& app, Action& action);
 void add_data_verb(CLI::App& app, Action& action);
 void add_eval_verb(CLI::App& app, Action& action);
 void add_generate_verb(CLI::App& app, Action& action);

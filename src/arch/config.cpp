@@ -27,6 +27,11 @@ void check_conventions(const ModelConfig& c, const std::string& where) {
   only("output_norm", c.arch == Arch::block_transformer && c.output_norm != OutputNorm::layernorm, "rmsnorm",
        "layernorm");
   only("biases", c.biases && !two_stacks, "true", "false");
+  bool decoder = c.arch == Arch::decoder;
+  only("qkv_biases", c.qkv_biases && !decoder, "true", "false");
+  only("tied_output", !c.tied_output && !decoder, "false", "true");
+  only("rope_scaling.kind", c.rope_scaling.kind != kernels::RopeScaling::Kind::none && !decoder, "linear or llama3",
+       "none");
   only("cross_rope", !c.cross_rope && !two_stacks, "false", "true");
   require(c.rope_ntk_factor >= 1 && std::isfinite(c.rope_ntk_factor), where, "rope_ntk_factor", c.rope_ntk_factor,
           "1 (no NTK) or more");
@@ -107,7 +112,7 @@ double ModelConfig::logit_multiplier() const {
   // T5's, with its tied output matrix.
   bool t5 = arch == Arch::block_transformer && block.token_decoder == TokenDecoder::cross_attention;
   if (t5) return std::sqrt(ratio) / std::sqrt(static_cast<double>(block_sizes(*this).token_dim));
-  bool untied = arch == Arch::yoco || arch == Arch::block_transformer;
+  bool untied = arch == Arch::yoco || arch == Arch::block_transformer || (arch == Arch::decoder && !tied_output);
   return untied ? ratio : std::sqrt(ratio);
 }
 
@@ -174,6 +179,15 @@ void ModelConfig::validate(const std::string& where) const {
   require(mup_base_dim >= 0, where, "mup_base_dim", mup_base_dim, "0 (no muP) or more");
   require(mup_base_head_dim >= 0, where, "mup_base_head_dim", mup_base_head_dim, "0 or more");
   require(rope_base > 1 && std::isfinite(rope_base), where, "rope_base", rope_base, "more than 1");
+  require(rope_scaling.factor > 0 && std::isfinite(rope_scaling.factor), where, "rope_scaling.factor",
+          rope_scaling.factor, "more than 0");
+  require(rope_scaling.low_turns > 0 && std::isfinite(rope_scaling.low_turns), where, "rope_scaling.low_turns",
+          rope_scaling.low_turns, "more than 0");
+  require(rope_scaling.high_turns > rope_scaling.low_turns && std::isfinite(rope_scaling.high_turns), where,
+          "rope_scaling.high_turns", rope_scaling.high_turns,
+          fmt::format("more than low_turns = {}", rope_scaling.low_turns));
+  require(rope_scaling.original_length >= 1 && rope_scaling.original_length <= kMost, where,
+          "rope_scaling.original_length", rope_scaling.original_length, fmt::format("1..{}", kMost));
   require(norm_eps >= 0 && std::isfinite(norm_eps), where, "norm_eps", norm_eps, "0 or more");
   require(output_norm_eps >= 0 && std::isfinite(output_norm_eps), where, "output_norm_eps", output_norm_eps,
           "0 or more");
@@ -210,15 +224,18 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add("rope_ntk_factor", config.rope_ntk_factor,
              "dynamic NTK of an encoder-decoder: above 1 the rotary base grows beyond rope_ntk_length tokens; 1: off");
   fields.add("rope_ntk_length", config.rope_ntk_length, "tokens up to which it is rope_base; 0: max_seq_len");
+  fields.add_enum<MlpKind>("mlp", config.mlp, {{"gelu", MlpKind::gelu}, {"swiglu", MlpKind::swiglu}},
+                           "MLPs of the layers: GELU, or SwiGLU with a third matrix (a YOCO model always has it)");
   fields.add_enum<kernels::GeluKind>("activation", config.activation,
                                      {{"gelu_tanh", kernels::GeluKind::tanh}, {"gelu_erf", kernels::GeluKind::erf}},
-                                     "activation of the MLPs");
+                                     "GELU of the MLPs");
   fields.add("norm_eps", config.norm_eps, "eps of the RMSNorms inside layers");
   fields.add_enum<OutputNorm>("output_norm", config.output_norm,
                               {{"layernorm", OutputNorm::layernorm}, {"rmsnorm", OutputNorm::rmsnorm}},
                               "norm after the encoder and the last layer (a YOCO model has RMSNorms anyway)");
   fields.add("output_norm_eps", config.output_norm_eps, "eps of the norms after the encoder and the last layer");
   fields.add("biases", config.biases, "of the matrices in an encoder-decoder's layers");
+  fields.add("qkv_biases", config.qkv_biases, "of the queries, keys and values of a decoder alone (Qwen2)");
   fields.add("cross_rope", config.cross_rope, "whether positions turn an encoder-decoder's cross-attention");
   fields.add_enum<MemoryKv>(
       "memory_kv", config.memory_kv,
@@ -226,6 +243,7 @@ void list_fields(FieldList& fields, ModelConfig& config) {
        {"per_layer", MemoryKv::per_layer},
        {"one_for_all", MemoryKv::one_for_all}},
       "key/value projection of the encoder's output: the layer's own one, a second one per layer, or one for all");
+  fields.add("tied_output", config.tied_output, "false: the output matrix of a decoder is not its embedding");
   fields.add("logit_biases", config.logit_biases, "gate between own block and encoder instead of one softmax");
   fields.add_enum<SelfDecoder>(
       "self_decoder", config.self_decoder,
@@ -253,6 +271,16 @@ void list_fields(FieldList& fields, ModelConfig& config) {
   fields.add("eos_id", config.eos_id, "token that ends a text; -1: the run takes the tokenizer's");
   fields.add("mup_base_dim", config.mup_base_dim, "width at which muP leaves rates as they are; 0: no muP");
   fields.add("mup_base_head_dim", config.mup_base_head_dim, "head size whose scale muP keeps; 0: 1/sqrt(head_dim)");
+  fields.group("rope_scaling", [&](FieldList& group) {
+    using Kind = kernels::RopeScaling::Kind;
+    kernels::RopeScaling& s = config.rope_scaling;
+    group.add_enum<Kind>("kind", s.kind, {{"none", Kind::none}, {"linear", Kind::linear}, {"llama3", Kind::llama3}},
+                         "rotary frequencies that were changed for longer rows: all alike, or as Llama 3.1 has them");
+    group.add("factor", s.factor, "what slow frequencies are divided by");
+    group.add("low_turns", s.low_turns, "llama3: slow is what turns less often in original_length");
+    group.add("high_turns", s.high_turns, "llama3: what turns more often stays");
+    group.add("original_length", s.original_length, "llama3: length of the rows before");
+  });
   // Last: in a file a table of its own stands behind the fields of the table around it.
   fields.group("block", [&](FieldList& group) { list_fields(group, config.block); });
 }

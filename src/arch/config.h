@@ -37,6 +37,9 @@ using OutputNorm = nn::NormKind;
 // How the lower half of a YOCO model (its self-decoder) mixes tokens.
 enum class SelfDecoder { sliding_window, gated_retention };
 
+// What stands between the two matrices of the MLPs in layers.
+enum class MlpKind { gelu, swiglu };
+
 struct ModelConfig {
   Arch arch = Arch::double_decoder;
   int64_t vocab_size = 32768;
@@ -50,11 +53,14 @@ struct ModelConfig {
   int64_t max_seq_len = 2048;
   double rope_base = 10000;
   kernels::RopePairs rope_pairs = kernels::RopePairs::adjacent;
+  kernels::RopeScaling rope_scaling;
+  MlpKind mlp = MlpKind::gelu;
   kernels::GeluKind activation = kernels::GeluKind::tanh;
   double norm_eps = 1.1920928955078125e-07;  // of the RMSNorms inside layers: float32's machine epsilon
   OutputNorm output_norm = OutputNorm::layernorm;
   double output_norm_eps = 1e-5;  // of the norms after the encoder and before the output
   bool biases = false;            // of the matrices in an encoder-decoder's layers
+  bool qkv_biases = false;        // of the queries, keys and values of a decoder alone
   bool cross_rope = true;         // whether queries and keys of an encoder-decoder's cross-attention turn
   // Dynamic NTK: with a factor above 1 the base of an encoder-decoder's self-attentions grows with the length of their
   // sequence once that is longer than rope_ntk_length: rope_base_at().
@@ -62,6 +68,7 @@ struct ModelConfig {
   int64_t rope_ntk_length = 0;  // 0: max_seq_len
   MemoryKv memory_kv = MemoryKv::per_layer_shared;
   bool logit_biases = false;
+  bool tied_output = true;  // of a decoder: the embedding is the output matrix too
   SelfDecoder self_decoder = SelfDecoder::gated_retention;
   int64_t n_self_heads = 0;     // of a YOCO model's lower half; 0: n_heads
   int64_t window = 1024;        // sliding_window: latest tokens that a token sees, itself included

@@ -65,8 +65,13 @@ Decoder::Decoder(const ModelConfig& config, const Precision& precision, Paramete
   for (int64_t i = 0; i < config.layers(); ++i) {
     layers_.emplace_back(parameters(), fmt::format("layers.{}", i), layer_shape(config));
   }
+  if (!config.tied_output) {
+    output_ = &parameters().add("output.weight", {config.vocab_size, config.dim}, MupGroup::embedding,
+                                Initial::xavier_uniform);
+  }
   parameters().allocate(precision, gradients);
-  rotary_.build(config.max_seq_len, config.head_size(), config.rope_base, config.rope_pairs, precision.residual);
+  rotary_.build(config.max_seq_len, config.head_size(), config.rope_base, config.rope_pairs, precision.residual,
+                kernels::RopeFrequencies::half_open, config.rope_scaling);
 }
 
 void Decoder::prepare(Batch& batch, Rng& rng) const {
@@ -144,6 +149,9 @@ void Decoder::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tens
 }
 
 double Decoder::pass_share(PassKind kind, const Parameter& parameter) const {
+  if (output_ && &parameter == &embedding_) {  // of which a token needs one row
+    return kind == PassKind::read ? 0 : 1 / static_cast<double>(config().vocab_size);
+  }
   bool output = parameter.group() == MupGroup::embedding || parameter.name().starts_with("output_norm");
   return kind == PassKind::read && output ? 0 : 1;
 }

@@ -23,7 +23,7 @@ class Decoder final : public Model {
 
  protected:
   Var hidden(Tape& tape, const Batch& batch) override;
-  const Parameter& output_table() const override { return embedding_; }
+  const Parameter& output_table() const override { return output_ ? *output_ : embedding_; }
   void read_pieces(Tape& tape, std::span<const Piece> pieces) override;
   void write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) override;
 
@@ -31,7 +31,8 @@ class Decoder final : public Model {
   // Runs all layers over the tokens of pass_; returns the residual stream.
   Var extend(Tape& tape, const PagePool& pool);
 
-  Parameter& embedding_;  // [V, dim], also the output projection
+  Parameter& embedding_;         // [V, dim]; where the output is tied to it also the output projection
+  Parameter* output_ = nullptr;  // [V, dim] where it is not
   std::deque<nn::SelfAttentionLayer> layers_;
   nn::Norm output_norm_;
   nn::Rotary rotary_;

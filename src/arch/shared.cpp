@@ -15,6 +15,8 @@ nn::LayerShape layer_shape(const ModelConfig& config) {
   shape.attention_scale = config.attention_scale();
   shape.gelu = config.activation;
   shape.biases = config.biases;
+  shape.qkv_biases = config.qkv_biases;
+  shape.swiglu = config.mlp == MlpKind::swiglu;
   return shape;
 }
 
@@ -35,7 +37,7 @@ LayerCosts layer_costs(const ModelConfig& config) {
   LayerCosts costs;
   costs.kv_projection = 2 * d * 2 * kv;
   costs.q_and_out = 4 * d * q;
-  costs.matrices = costs.q_and_out + costs.kv_projection + 4 * d * static_cast<double>(s.mlp_dim);
+  costs.matrices = costs.q_and_out + costs.kv_projection + (s.swiglu ? 6 : 4) * d * static_cast<double>(s.mlp_dim);
   costs.attention_per_key = 4 * q;
   costs.kv_values = 2 * kv;
   return costs;

@@ -63,6 +63,29 @@ void become(ModelConfig& config, Arch arch) {
   if (arch == Arch::block_transformer) config.output_norm = OutputNorm::layernorm;
 }
 
+bool is_llama(const ModelConfig& c) {
+  return c.arch == Arch::decoder && c.mlp == MlpKind::swiglu && c.output_norm == OutputNorm::rmsnorm;
+}
+
+// The conventions of the Llama family, in the given model's sizes.
+void become_llama(ModelConfig& c) {
+  become(c, Arch::decoder);
+  c.mlp = MlpKind::swiglu;
+  c.output_norm = OutputNorm::rmsnorm;
+  c.output_norm_eps = c.norm_eps;
+  c.rope_pairs = kernels::RopePairs::half_split;
+}
+
+// What only a decoder can have is not its rivals'.
+void drop_conventions(ModelConfig& c) {
+  const ModelConfig plain;
+  c.mlp = plain.mlp;
+  c.output_norm = plain.output_norm;
+  c.qkv_biases = plain.qkv_biases;
+  c.tied_output = plain.tied_output;
+  c.rope_scaling = plain.rope_scaling;
+}
+
 }  // namespace
 
 std::string_view role_name(ContenderRole role) {
@@ -79,7 +102,8 @@ std::string sizes_name(const ModelConfig& config) {
                            ? fmt::format("{}", config.layers())
                            : fmt::format("{}+{}", config.n_encoder_layers, config.n_decoder_layers);
   bool one = config.arch == Arch::double_decoder && config.memory_kv == MemoryKv::one_for_all;
-  return fmt::format("{} {}{}", is_mu(config) ? "mu" : arch_name(config.arch), layers, one ? ", one_for_all" : "");
+  std::string_view name = is_mu(config) ? "mu" : is_llama(config) ? "llama" : arch_name(config.arch);
+  return fmt::format("{} {}{}", name, layers, one ? ", one_for_all" : "");
 }
 
 int64_t non_embedding_parameters(const ModelConfig& config) {
@@ -99,6 +123,7 @@ std::vector<Contender> family_of(const Contender& given, int64_t max_seq_len) {
     rival.role = role;
     rival.folder.clear();
     rival.config.max_seq_len = max_seq_len;
+    if (given.config.arch == Arch::decoder) drop_conventions(rival.config);
     try {
       change(rival.config);
       // Of an architecture that does not exist in these sizes the name is all there is.
@@ -125,6 +150,7 @@ std::vector<Contender> family_of(const Contender& given, int64_t max_seq_len) {
         config.memory_kv = MemoryKv::one_for_all;
       });
     }
+    if (arch == Arch::decoder) add(ContenderRole::equal_parameters, become_llama);
     if (arch == Arch::decoder && given.config.n_encoder_layers > 0) {
       add(ContenderRole::equal_decode_cost, [&](ModelConfig& config) {
         become(config, arch);

@@ -5,11 +5,14 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "convert/authors.h"
+#include "convert/huggingface.h"
 #include "eval/golden_blocks.h"
 #include "eval/golden_collators.h"
 #include "eval/golden_fields.h"
 #include "eval/golden_mu.h"
 #include "formats/authors_names.h"
+#include "formats/huggingface_names.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -67,6 +70,7 @@ ModelConfig yoco_config(const Json& json, const std::string& where) {
 ModelConfig model_config(const Json& json, const std::string& where) {
   if (is_golden_block_case(json)) return golden_block_config(json, where);
   if (is_golden_mu_case(json)) return golden_mu_config(json, where);
+  if (is_huggingface_config(json)) return huggingface_config(json, where);
   ModelConfig c;
   c.arch = choose<Arch>(json, "tandem_arch", where,
                         {{"double_decoder", Arch::double_decoder},
@@ -153,7 +157,8 @@ GoldenCase read_golden_case(const fs::path& folder) {
     c.tolerance = read_tolerance(c.json, c.kind, where);
     return c;
   }
-  if (c.config.arch == Arch::yoco || is_golden_mu_case(c.json)) {  // whose cases are all of one kind
+  const bool one_kind = is_golden_mu_case(c.json) || is_huggingface_config(c.json);
+  if (c.config.arch == Arch::yoco || one_kind) {  // a training pass, and generation step by step
     c.padding_id = static_cast<int32_t>(json_int(c.json, "pad_token_id", where));
     c.tolerance = read_tolerance(c.json, c.kind, where);
     return c;
@@ -171,20 +176,6 @@ GoldenCase read_golden_case(const fs::path& folder) {
 
 namespace {
 
-AuthorsModel authors_model(const ModelConfig& config) {
-  switch (config.arch) {
-    case Arch::encoder_decoder:
-      // Of two stacks whose cross-attention knows no positions there is one kind of authors.
-      return config.cross_rope ? AuthorsModel::encoder_decoder : AuthorsModel::mu;
-    case Arch::yoco: return AuthorsModel::yoco;
-    case Arch::block_transformer:  // eval/golden_blocks.h
-    case Arch::decoder:
-    case Arch::double_decoder: break;
-  }
-  return config.memory_kv == MemoryKv::per_layer ? AuthorsModel::double_decoder_separate_kv
-                                                 : AuthorsModel::double_decoder;
-}
-
 [[noreturn]] void does_not_fit(const std::string& name, const fs::path& path, const Tensor& stored,
                                const Shape& expected) {
   throw InputError({.what = "tensor does not fit the model",
@@ -195,7 +186,17 @@ AuthorsModel authors_model(const ModelConfig& config) {
 
 }  // namespace
 
+namespace {
+
+// The double decoder's authors have no gated MLPs.
+bool of_llama_family(const ModelConfig& config) {
+  return config.arch == Arch::decoder && config.mlp == MlpKind::swiglu;
+}
+
+}  // namespace
+
 std::vector<std::string> golden_parameter_names(const Parameter& parameter, const ModelConfig& config) {
+  if (of_llama_family(config)) return huggingface_parameter_names(parameter.name());
   return authors_parameter_names(parameter.name(), authors_model(config));
 }
 

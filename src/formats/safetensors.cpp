@@ -35,6 +35,7 @@ std::string tensor_place(const std::string& name, const std::string& file) {
 std::optional<DType> parse_dtype(std::string_view name) {
   if (name == "F32") return DType::f32;
   if (name == "BF16") return DType::bf16;
+  if (name == "F16") return DType::f16;
   if (name == "F64") return DType::f64;
   if (name == "I32") return DType::i32;
   if (name == "I64") return DType::i64;
@@ -46,6 +47,7 @@ const char* stored_name(DType dtype) {
   switch (dtype) {
     case DType::f32: return "F32";
     case DType::bf16: return "BF16";
+    case DType::f16: return "F16";
     case DType::f64:
     case DType::bf16_in_f64: return "F64";
     case DType::i32: return "I32";
@@ -116,7 +118,7 @@ Record parse_record(const std::string& name, const Json& info, uint64_t buffer_b
     throw InputError({.what = "unsupported element type",
                       .where = where,
                       .got = "'" + dtype + "'",
-                      .expected = "F32, BF16, F64, I32, I64, U8 or BOOL"});
+                      .expected = "F32, BF16, F16, F64, I32, I64, U8 or BOOL"});
   }
   record.dtype = *known;
   std::vector<int64_t> dims = as_sizes(json_at(info, "shape", where), "shape", where);

@@ -21,6 +21,7 @@ std::string_view storage_global(DType type) {
     case DType::i32: return "IntStorage";
     case DType::i64: return "LongStorage";
     case DType::u8: return "ByteStorage";
+    case DType::f16: return "HalfStorage";
   }
   return "?";
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "kernels/chunks.h"
 #include "kernels/cpu/kernels.h"
@@ -10,12 +11,35 @@
 
 namespace tandem::kernels {
 
-void rope_table(const Tensor& cos, const Tensor& sin, double base, RopeFrequencies frequencies) {
+namespace {
+
+// In float32, in the order of transformers' rope utilities, so that the angles agree with theirs.
+float scaled_frequency(float frequency, const RopeScaling& scaling) {
+  const auto factor = static_cast<float>(scaling.factor);
+  switch (scaling.kind) {
+    case RopeScaling::Kind::none: return frequency;
+    case RopeScaling::Kind::linear: return frequency / factor;
+    case RopeScaling::Kind::llama3: break;
+  }
+  const auto length = static_cast<float>(scaling.original_length);
+  const auto low = static_cast<float>(scaling.low_turns), high = static_cast<float>(scaling.high_turns);
+  const float wave = 2 * std::numbers::pi_v<float> / frequency;
+  if (wave > length / low) return frequency / factor;
+  if (wave < length / high) return frequency;
+  const float kept = (length / wave - low) / (high - low);
+  return (1 - kept) * frequency / factor + kept * frequency;
+}
+
+}  // namespace
+
+void rope_table(const Tensor& cos, const Tensor& sin, double base, RopeFrequencies frequencies,
+                const RopeScaling& scaling) {
   int64_t half = cos.row_size();
   int64_t steps = frequencies == RopeFrequencies::half_open ? half : std::max<int64_t>(1, half - 1);
   for (int64_t i = 0; i < half; ++i) {
     float exponent = static_cast<float>(i) / static_cast<float>(steps);
-    float frequency = 1.0f / static_cast<float>(std::pow(base, static_cast<double>(exponent)));
+    float plain = 1.0f / static_cast<float>(std::pow(base, static_cast<double>(exponent)));
+    float frequency = scaled_frequency(plain, scaling);
     for (int64_t position = 0; position < cos.rows(); ++position) {
       float angle = static_cast<float>(position) * frequency;
       store_element(cos, position, i, std::cos(static_cast<double>(angle)));

@@ -20,7 +20,8 @@ Var Mlp::forward(Tape& tape, Var x) const {
 SelfAttention::SelfAttention(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
     : shape_(shape),
       norm_(store.add(prefix + ".norm1.weight", {shape.dim}, MupGroup::vector, Initial::ones)),
-      qkv_(store, prefix + ".attention.qkv", shape.q_dim() + 2 * shape.kv_dim(), shape.dim, shape.biases),
+      qkv_(store, prefix + ".attention.qkv", shape.q_dim() + 2 * shape.kv_dim(), shape.dim,
+           shape.biases || shape.qkv_biases),
       out_(store, prefix + ".attention.out", shape.dim, shape.q_dim(), shape.biases) {}
 
 Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
@@ -38,10 +39,10 @@ Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColum
 }
 
 void Rotary::build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype,
-                   kernels::RopeFrequencies frequencies) {
+                   kernels::RopeFrequencies frequencies, const kernels::RopeScaling& scaling) {
   cos_ = Storage(dtype, {positions, head_dim / 2});
   sin_ = Storage(dtype, {positions, head_dim / 2});
-  kernels::rope_table(cos_.tensor(), sin_.tensor(), base, frequencies);
+  kernels::rope_table(cos_.tensor(), sin_.tensor(), base, frequencies, scaling);
   table_ = {cos_.tensor(), sin_.tensor(), pairs};
 }
 

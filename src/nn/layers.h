@@ -21,8 +21,9 @@ struct LayerShape {
   double norm_eps = 0;
   double attention_scale = 0;
   ops::GeluKind gelu = ops::GeluKind::tanh;
-  bool swiglu = false;  // the MLP's hidden values are those of SwiGLU instead
-  bool biases = false;  // of the matrices of attention and MLP
+  bool swiglu = false;      // the MLP's hidden values are those of SwiGLU instead
+  bool biases = false;      // of the matrices of attention and MLP
+  bool qkv_biases = false;  // of self-attention's first matrix
 
   int64_t q_dim() const { return heads * head_dim; }
   int64_t kv_dim() const { return kv_heads * head_dim; }
@@ -107,7 +108,8 @@ class SelfAttentionLayer {
 class Rotary {
  public:
   void build(int64_t positions, int64_t head_dim, double base, ops::RopePairs pairs, DType dtype,
-             kernels::RopeFrequencies frequencies = kernels::RopeFrequencies::half_open);
+             kernels::RopeFrequencies frequencies = kernels::RopeFrequencies::half_open,
+             const kernels::RopeScaling& scaling = {});
   const ops::RopeTable& table() const { return table_; }
 
  private:

@@ -9,14 +9,16 @@ namespace tandem {
 
 // f64 and bf16_in_f64 exist for the reference kernels only: the same model code, run in double precision, is the
 // yardstick for the fast paths. bf16_in_f64 holds doubles that are rounded to bfloat16 whenever one is stored, so a
-// reference run rounds exactly where a bf16 run does and nowhere else.
-enum class DType : uint8_t { f32, bf16, f64, bf16_in_f64, i32, i64, u8 };
+// reference run rounds exactly where a bf16 run does and nowhere else. f16 (IEEE 754 binary16) is only read from files
+// and written to them.
+enum class DType : uint8_t { f32, bf16, f64, bf16_in_f64, i32, i64, u8, f16 };
 
 constexpr int64_t dtype_bytes(DType t) {
   switch (t) {
     case DType::f32:
     case DType::i32: return 4;
-    case DType::bf16: return 2;
+    case DType::bf16:
+    case DType::f16: return 2;
     case DType::f64:
     case DType::bf16_in_f64:
     case DType::i64: return 8;
@@ -34,6 +36,7 @@ constexpr std::string_view dtype_name(DType t) {
     case DType::i32: return "int32";
     case DType::i64: return "int64";
     case DType::u8: return "uint8";
+    case DType::f16: return "float16";
   }
   return "?";
 }

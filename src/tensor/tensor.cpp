@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "tensor/half.h"
 
 namespace tandem {
 
@@ -16,6 +17,7 @@ double load_element(const Tensor& t, int64_t r, int64_t i) {
     case DType::i32: return static_cast<const int32_t*>(t.data)[at];
     case DType::i64: return static_cast<double>(static_cast<const int64_t*>(t.data)[at]);
     case DType::u8: return static_cast<const uint8_t*>(t.data)[at];
+    case DType::f16: return half_to_float(static_cast<const uint16_t*>(t.data)[at]);
   }
   return 0;
 }
@@ -30,6 +32,7 @@ void store_element(const Tensor& t, int64_t r, int64_t i, double value) {
     case DType::i32: static_cast<int32_t*>(t.data)[at] = static_cast<int32_t>(value); return;
     case DType::i64: static_cast<int64_t*>(t.data)[at] = static_cast<int64_t>(value); return;
     case DType::u8: static_cast<uint8_t*>(t.data)[at] = static_cast<uint8_t>(value); return;
+    case DType::f16: static_cast<uint16_t*>(t.data)[at] = float_to_half(static_cast<float>(value)); return;
   }
 }
 

@@ -34,59 +34,67 @@ constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
 
 INSTANTIATE_TEST_SUITE_P(
     Config, BadSizes,
-    testing::Values(BadConfig{"vocab_size", [](ModelConfig& c) { c.vocab_size = 0; }},
-                    BadConfig{"vocab_size", [](ModelConfig& c) { c.vocab_size = kHuge; }},
-                    BadConfig{"dim", [](ModelConfig& c) { c.dim = 0; }},
-                    BadConfig{"dim", [](ModelConfig& c) { c.dim = -64; }},
-                    BadConfig{"dim", [](ModelConfig& c) { c.dim = kHuge; }},
-                    BadConfig{"dim", [](ModelConfig& c) { c.n_heads = 3; }},
-                    BadConfig{"n_heads", [](ModelConfig& c) { c.n_heads = 0; }},
-                    BadConfig{"n_heads", [](ModelConfig& c) { c.n_heads = kHuge; }},
-                    BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_heads = 4, c.n_kv_heads = 3; }},
-                    BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_kv_heads = -1; }},
-                    BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_kv_heads = 8; }},
-                    BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = 7; }},
-                    BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = 258; }},
-                    BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = -2; }},
-                    BadConfig{"mlp_dim", [](ModelConfig& c) { c.mlp_dim = -1; }},
-                    BadConfig{"max_seq_len", [](ModelConfig& c) { c.max_seq_len = 0; }},
-                    BadConfig{"n_encoder_layers", [](ModelConfig& c) { c.n_encoder_layers = 0; }},
-                    BadConfig{"n_encoder_layers", [](ModelConfig& c) { c.n_encoder_layers = kHuge; }},
-                    BadConfig{"n_decoder_layers", [](ModelConfig& c) { c.n_decoder_layers = 0; }},
-                    BadConfig{"n_decoder_layers", [](ModelConfig& c) { c.n_decoder_layers = -4; }},
-                    BadConfig{
-                        "n_decoder_layers",
-                        [](ModelConfig& c) { c.arch = Arch::decoder, c.n_encoder_layers = c.n_decoder_layers = 0; }},
-                    BadConfig{"max_blocks", [](ModelConfig& c) { c.max_blocks = 2; }},
-                    BadConfig{"max_blocks", [](ModelConfig& c) { c.max_blocks = kHuge; }},
-                    BadConfig{"mup_base_dim", [](ModelConfig& c) { c.mup_base_dim = -1; }},
-                    BadConfig{"mup_base_head_dim", [](ModelConfig& c) { c.mup_base_head_dim = -1; }},
-                    BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = 1; }},
-                    BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = std::nan(""); }},
-                    BadConfig{"norm_eps", [](ModelConfig& c) { c.norm_eps = -1e-6; }},
-                    BadConfig{"output_norm_eps", [](ModelConfig& c) { c.output_norm_eps = std::nan(""); }},
-                    BadConfig{"output_norm",
-                              [](ModelConfig& c) {
-                                c.arch = Arch::block_transformer;
-                                c.output_norm = OutputNorm::rmsnorm;
-                              }},
-                    BadConfig{"biases", [](ModelConfig& c) { c.biases = true; }},
-                    BadConfig{"cross_rope", [](ModelConfig& c) { c.cross_rope = false; }},
-                    BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 2; }},
-                    BadConfig{"rope_ntk_factor",
-                              [](ModelConfig& c) {
-                                c.arch = Arch::encoder_decoder;  // whose cross-attention turns
-                                c.rope_ntk_factor = 2;
-                              }},
-                    BadConfig{"rope_ntk_factor",
-                              [](ModelConfig& c) {
-                                c.arch = Arch::encoder_decoder;
-                                c.cross_rope = false;
-                                c.rope_ntk_factor = 2;
-                                c.head_dim = 2;
-                              }},
-                    BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 0.5; }},
-                    BadConfig{"rope_ntk_length", [](ModelConfig& c) { c.rope_ntk_length = -1; }}));
+    testing::Values(
+        BadConfig{"vocab_size", [](ModelConfig& c) { c.vocab_size = 0; }},
+        BadConfig{"vocab_size", [](ModelConfig& c) { c.vocab_size = kHuge; }},
+        BadConfig{"dim", [](ModelConfig& c) { c.dim = 0; }}, BadConfig{"dim", [](ModelConfig& c) { c.dim = -64; }},
+        BadConfig{"dim", [](ModelConfig& c) { c.dim = kHuge; }},
+        BadConfig{"dim", [](ModelConfig& c) { c.n_heads = 3; }},
+        BadConfig{"n_heads", [](ModelConfig& c) { c.n_heads = 0; }},
+        BadConfig{"n_heads", [](ModelConfig& c) { c.n_heads = kHuge; }},
+        BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_heads = 4, c.n_kv_heads = 3; }},
+        BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_kv_heads = -1; }},
+        BadConfig{"n_kv_heads", [](ModelConfig& c) { c.n_kv_heads = 8; }},
+        BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = 7; }},
+        BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = 258; }},
+        BadConfig{"head_dim", [](ModelConfig& c) { c.head_dim = -2; }},
+        BadConfig{"mlp_dim", [](ModelConfig& c) { c.mlp_dim = -1; }},
+        BadConfig{"max_seq_len", [](ModelConfig& c) { c.max_seq_len = 0; }},
+        BadConfig{"n_encoder_layers", [](ModelConfig& c) { c.n_encoder_layers = 0; }},
+        BadConfig{"n_encoder_layers", [](ModelConfig& c) { c.n_encoder_layers = kHuge; }},
+        BadConfig{"n_decoder_layers", [](ModelConfig& c) { c.n_decoder_layers = 0; }},
+        BadConfig{"n_decoder_layers", [](ModelConfig& c) { c.n_decoder_layers = -4; }},
+        BadConfig{"n_decoder_layers",
+                  [](ModelConfig& c) { c.arch = Arch::decoder, c.n_encoder_layers = c.n_decoder_layers = 0; }},
+        BadConfig{"max_blocks", [](ModelConfig& c) { c.max_blocks = 2; }},
+        BadConfig{"max_blocks", [](ModelConfig& c) { c.max_blocks = kHuge; }},
+        BadConfig{"mup_base_dim", [](ModelConfig& c) { c.mup_base_dim = -1; }},
+        BadConfig{"mup_base_head_dim", [](ModelConfig& c) { c.mup_base_head_dim = -1; }},
+        BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = 1; }},
+        BadConfig{"rope_base", [](ModelConfig& c) { c.rope_base = std::nan(""); }},
+        BadConfig{"norm_eps", [](ModelConfig& c) { c.norm_eps = -1e-6; }},
+        BadConfig{"output_norm_eps", [](ModelConfig& c) { c.output_norm_eps = std::nan(""); }},
+        BadConfig{"output_norm",
+                  [](ModelConfig& c) {
+                    c.arch = Arch::block_transformer;
+                    c.output_norm = OutputNorm::rmsnorm;
+                  }},
+        BadConfig{"biases", [](ModelConfig& c) { c.biases = true; }},
+        BadConfig{"cross_rope", [](ModelConfig& c) { c.cross_rope = false; }},
+        BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 2; }},
+        BadConfig{"rope_ntk_factor",
+                  [](ModelConfig& c) {
+                    c.arch = Arch::encoder_decoder;  // whose cross-attention turns
+                    c.rope_ntk_factor = 2;
+                  }},
+        BadConfig{"rope_ntk_factor",
+                  [](ModelConfig& c) {
+                    c.arch = Arch::encoder_decoder;
+                    c.cross_rope = false;
+                    c.rope_ntk_factor = 2;
+                    c.head_dim = 2;
+                  }},
+        BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 0.5; }},
+        BadConfig{"qkv_biases", [](ModelConfig& c) { c.qkv_biases = true; }},
+        BadConfig{"tied_output", [](ModelConfig& c) { c.tied_output = false; }},
+        BadConfig{"rope_scaling.kind",
+                  [](ModelConfig& c) { c.rope_scaling.kind = kernels::RopeScaling::Kind::linear; }},
+        BadConfig{"rope_scaling.factor", [](ModelConfig& c) { c.rope_scaling.factor = 0; }},
+        BadConfig{"rope_scaling.factor", [](ModelConfig& c) { c.rope_scaling.factor = std::nan(""); }},
+        BadConfig{"rope_scaling.low_turns", [](ModelConfig& c) { c.rope_scaling.low_turns = -1; }},
+        BadConfig{"rope_scaling.high_turns", [](ModelConfig& c) { c.rope_scaling.high_turns = 1; }},
+        BadConfig{"rope_scaling.original_length", [](ModelConfig& c) { c.rope_scaling.original_length = 0; }},
+        BadConfig{"rope_ntk_length", [](ModelConfig& c) { c.rope_ntk_length = -1; }}));
 
 TEST(Config, TheNtkBaseGrowsBeyondItsLength) {
   ModelConfig c;
@@ -143,6 +151,10 @@ TEST(Config, MupScales) {
   EXPECT_EQ(c.attention_scale(), 4.0 / 64);
   EXPECT_EQ(c.logit_multiplier(), 0.5);
   EXPECT_EQ(c.matrix_rate_factor(), 0.25);
+  c.arch = Arch::decoder;
+  EXPECT_EQ(c.logit_multiplier(), 0.5);
+  c.tied_output = false;
+  EXPECT_EQ(c.logit_multiplier(), 0.25) << "an output matrix of its own";
 }
 
 // Every field survives the way to JSON and back, and every one can be changed.

@@ -128,6 +128,31 @@ TEST(Costs, GroupedQueriesAndOtherHeadSizes) {
   EXPECT_EQ(costs.cache_bytes_per_token, 2 * 2 * kv * 4);
 }
 
+// Heads of d / H: queries and output 4 d^2, keys and values 4 d^2 Hkv / H, three matrices of an MLP 6 d m.
+TEST(Costs, LlamaFamily) {
+  ModelConfig c = published(Arch::decoder, 256);
+  c.n_kv_heads = 2;
+  c.mlp = MlpKind::swiglu;
+  c.mlp_dim = 704;
+  c.output_norm = OutputNorm::rmsnorm;
+  c.tied_output = false;
+  auto model = make_model(c, Precision::float32(), ParameterStore::Gradients::none, "test");
+  double d = 256, m = 704, v = 32768, l = 2048;
+  double layer = 4 * d * d * 1.5 + 6 * d * m;
+  EXPECT_EQ(model->costs().flops_per_generated_token, 12 * (layer + 4 * d * l) + 2 * v * d);
+  EXPECT_EQ(model->costs().flops_per_training_token, 3 * (12 * (layer + 2 * d * l) + 2 * v * d));
+  EXPECT_EQ(model->costs().cache_bytes_per_token, 12 * 2 * 2 * 64 * 4);
+  EXPECT_EQ(model->non_embedding_parameters(), static_cast<int64_t>(12 * (layer / 2 + 2 * d) + d));
+  EXPECT_EQ(model->parameters().elements(), model->non_embedding_parameters() + static_cast<int64_t>(2 * v * d));
+  // The published width's twin has the parameters of the double decoder's 28.9M.
+  ModelConfig twin = published(Arch::decoder, 448);
+  twin.mlp = MlpKind::swiglu;
+  twin.mlp_dim = 1192;
+  twin.output_norm = OutputNorm::rmsnorm;
+  auto small = make_model(twin, Precision::float32(), ParameterStore::Gradients::none, "test");
+  EXPECT_NEAR(static_cast<double>(small->non_embedding_parameters()), 28913920, 0.005 * 28913920);
+}
+
 TEST(Costs, SeparateProjectionsCostParametersButNoCache) {
   ModelConfig shared = small_config(Arch::double_decoder), separate = shared;
   separate.memory_kv = MemoryKv::per_layer;

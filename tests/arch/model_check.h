@@ -72,6 +72,24 @@ inline std::vector<NamedConfig> small_configs() {
     c.mup_base_head_dim = 4;
   });
   add("decoder_rmsnorm", Arch::decoder, [](ModelConfig& c) { c.output_norm = OutputNorm::rmsnorm; });
+  add("decoder_llama", Arch::decoder, [](ModelConfig& c) {
+    c.n_kv_heads = 2;
+    c.rope_pairs = kernels::RopePairs::half_split;
+    c.mlp = MlpKind::swiglu;
+    c.mlp_dim = 40;
+    c.output_norm = OutputNorm::rmsnorm;
+    c.tied_output = false;
+    c.qkv_biases = true;
+    c.rope_scaling = {kernels::RopeScaling::Kind::llama3, 4, 1, 3, 12};
+  });
+  add("decoder_untied_mup", Arch::decoder, [](ModelConfig& c) {
+    c.n_kv_heads = 1;
+    c.tied_output = false;
+    c.mlp = MlpKind::swiglu;
+    c.rope_scaling = {.kind = kernels::RopeScaling::Kind::linear, .factor = 2};
+    c.mup_base_dim = 16;
+    c.mup_base_head_dim = 4;
+  });
   add("double_decoder", Arch::double_decoder, [](ModelConfig&) {});
   add("double_decoder_unshared_mup", Arch::double_decoder, [](ModelConfig& c) {
     c.memory_kv = MemoryKv::per_layer;
@@ -87,6 +105,7 @@ inline std::vector<NamedConfig> small_configs() {
     c.logit_biases = true;
   });
   add("double_decoder_grouped", Arch::double_decoder, [](ModelConfig& c) {
+    c.mlp = MlpKind::swiglu;
     c.n_kv_heads = 1;
     c.head_dim = 12;
     c.n_decoder_layers = 1;

@@ -157,6 +157,7 @@ TEST_P(StateForms, APromptReadAtOnceHoldsNoEncoderState) {
   Logits expected = write(*kept->fork(), all.subspan(first));
   read(*kept, all.subspan(first, more - first));
   Logits expected_more = write(*kept, all.subspan(more));
+  kept.reset();
 
   caches_ = model_->new_caches({.encoder = EncoderState::recompute});
   auto state = model_->new_state(*caches_), neighbour = model_->new_state(*caches_);

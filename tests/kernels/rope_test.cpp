@@ -26,6 +26,38 @@ TEST(Rope, TableHoldsCosinesOfTheAngles) {
   EXPECT_TRUE(cos.intact() && sin.intact());
 }
 
+// The angle of position 1 over the plain one's, in the file's f64 tables: what became of a frequency.
+std::vector<double> scaled(int64_t features, double base, const kernels::RopeScaling& scaling) {
+  Guarded cos(DType::f64, {2, features / 2}), sin(DType::f64, {2, features / 2});
+  std::vector<double> ratios;
+  kernels::rope_table(cos, sin, base, kernels::RopeFrequencies::half_open, scaling);
+  for (int64_t i = 0; i < features / 2; ++i) {
+    double plain = std::pow(base, -static_cast<double>(2 * i) / static_cast<double>(features));
+    ratios.push_back(std::atan2(load_element(sin, 1, i), load_element(cos, 1, i)) / plain);
+  }
+  return ratios;
+}
+
+TEST(Rope, ScaledFrequencies) {
+  using Kind = kernels::RopeScaling::Kind;
+  for (double ratio : scaled(16, 10000, {.kind = Kind::linear, .factor = 2.5})) EXPECT_NEAR(ratio, 0.4, 1e-6);
+  // Llama 3.1's: heads of 128, base 500,000, trained on 8,192 positions, factor 8.
+  std::vector<double> ratios = scaled(128, 500000, {Kind::llama3, 8, 1, 4, 8192});
+  int between = 0;
+  for (size_t i = 0; i < ratios.size(); ++i) {
+    double frequency = std::pow(500000.0, -static_cast<double>(i) / 64);
+    double turns = 8192 * frequency / (2 * 3.14159265358979323846), expected = 1;
+    if (turns < 1) expected = 1.0 / 8;
+    if (turns >= 1 && turns <= 4) {
+      double kept = (turns - 1) / 3;
+      expected = (1 - kept) / 8 + kept;
+      ++between;
+    }
+    EXPECT_NEAR(ratios[i], expected, 1e-5) << i;
+  }
+  EXPECT_EQ(between, 6);
+}
+
 struct Case {
   int64_t rows, heads, d;
   DType dtype;

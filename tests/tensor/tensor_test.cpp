@@ -86,7 +86,8 @@ TEST(Tensor, ViewsKeepTheRowsOfASlice) {
 }
 
 TEST(Elements, LoadWhatWasStoredInEveryType) {
-  for (DType dtype : {DType::f32, DType::bf16, DType::f64, DType::bf16_in_f64, DType::i32, DType::i64, DType::u8}) {
+  for (DType dtype :
+       {DType::f32, DType::bf16, DType::f64, DType::bf16_in_f64, DType::i32, DType::i64, DType::u8, DType::f16}) {
     alignas(8) char memory[6 * 8] = {};
     Tensor t(memory, dtype, {3, 2});
     for (int r = 0; r < 3; ++r) {
