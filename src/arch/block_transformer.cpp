@@ -14,7 +14,8 @@ BlockTransformer::BlockTransformer(const ModelConfig& config, const Precision& p
       embedder_(parameters(), config),
       block_norm_(parameters(), "block_decoder.norm", config.dim, nn::NormKind::layernorm, config.output_norm_eps),
       tokens_(parameters(), config),
-      layout_(config) {
+      layout_(config),
+      wave_(sizes_, config.block) {
   nn::LayerShape shape = layer_shape(config);
   shape.norm_eps = config.output_norm_eps;
   for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
@@ -86,7 +87,8 @@ Var BlockTransformer::decode_blocks(Tape& tape, std::span<const int32_t> slots, 
                                     const PagePool* cache) {
   nn::Pass pass{positions, sizes_.rotary_features > 0 ? &rotary_.table() : nullptr, &plan};
   Var x = embedder_.forward(tape, slots, filled, order);
-  seen("hidden.enc_embed", x);
+  static const std::string embed = "hidden.enc_embed";  // too long to be made in every pass without allocating
+  seen(embed, x);
   for (size_t i = 0; i < block_layers_.size(); ++i) {
     nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
     x = block_layers_[i].forward(tape, x, pass, cache ? &columns : nullptr);
@@ -106,7 +108,8 @@ Var BlockTransformer::hidden(Tape& tape, const Batch& batch) {
   Var blocks = decode_blocks(tape, layout_.slots, layout_.filled, layout_.block_positions, layout_.block_plan,
                              QueryOrder::automatic, nullptr);
   Var vectors = tokens_.expand(tape, ops::gather_activations(tape, {blocks, layout_.contexts}));
-  std::vector<ops::KeyValueHeads> memory = tokens_.project(tape, vectors);
+  std::vector<ops::KeyValueHeads> memory;
+  tokens_.project(tape, vectors, memory);
   Var x = tokens_.forward(tape, {.rows = layout_.rows,
                                  .own = layout_.own_plan,
                                  .across = layout_.vector_plan,

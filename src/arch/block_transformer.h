@@ -39,16 +39,34 @@ class BlockTransformer final : public Model {
 
   void check_labels(const Batch& batch) const;  // InputError for labels that no row predicts
   // Generation, in block_transformer_generation.cpp.
-  struct Reach;  // the blocks and rows that a piece needs
-  struct Wave;   // a pass of the token decoder over one block of each piece
-  // The block decoder over the blocks up to `ends` of each piece that it has not read; null when there are none.
-  Var extend_blocks(Tape& tape, std::span<const Piece> pieces, std::span<const int64_t> ends, QueryOrder order);
-  void begin_writing(std::span<const Piece> pieces, std::vector<Reach>& reaches);
+  // The blocks and rows of one piece that is written.
+  struct Reach {
+    int64_t first_token = 0;  // of the piece, in the sequence
+    int64_t last_block = 0;   // that a token of the piece predicts
+    int64_t next_block = 0;   // of the next wave
+    int64_t first_known = 0;  // the first block of which the pass has the vectors
+    int64_t vectors = 0;      // their place among the blocks that have some
+    int64_t row = 0;          // of the piece's first token in the logits
+  };
+  // A pass of the token decoder over one block of each piece.
+  struct Wave {
+    Wave(const BlockSizes& sizes, const BlockConfig& config) : rows(sizes, config.token_decoder, config.positions) {}
+    void clear();
+
+    TokenRows rows;
+    SpanPlan own, across;
+    // Vectors that are put into a cache: rows of the pass's vectors, and where they go.
+    std::vector<int32_t> kept_vectors, slots;
+    // Rows whose hidden state is wanted, and where in the logits.
+    std::vector<int32_t> wanted, targets;
+  };
+  // The block decoder over the blocks up to ends_ of each piece that it has not read; null when there are none.
+  Var extend_blocks(Tape& tape, std::span<const Piece> pieces, QueryOrder order);
+  void begin_writing(std::span<const Piece> pieces);
   // The vectors of the blocks that the pass enters, block after block; null when it enters none.
-  Var vectors_of(Tape& tape, std::span<const Piece> pieces, std::span<const Reach> reaches);
-  void add_to_wave(const Piece& piece, Reach& reach, Wave& wave);
-  void run_wave(Tape& tape, const State& any, const Wave& wave, Var vectors,
-                std::span<const ops::KeyValueHeads> projected, const Tensor& hidden);
+  Var vectors_of(Tape& tape, std::span<const Piece> pieces);
+  void add_to_wave(const Piece& piece, Reach& reach);
+  void run_wave(Tape& tape, const State& any, Var vectors, const Tensor& hidden);
 
   BlockSizes sizes_;
   BlockTokensEmbedder embedder_;
@@ -57,12 +75,18 @@ class BlockTransformer final : public Model {
   BlockTokenDecoder tokens_;
   nn::Rotary rotary_;
   BlockLayout layout_;  // of the training pass in progress
-  // Of passes over sequences.
+  // Of passes over sequences, kept for the next one.
   std::vector<int32_t> slots_;
   std::vector<TokenRange> filled_;
   SpanPlan plan_;
   PagedPass pass_;
   std::vector<int32_t> contexts_;
+  std::vector<int64_t> ends_;   // per piece
+  std::vector<Reach> reaches_;  // per piece
+  Wave wave_;
+  std::vector<int32_t> places_;                // of a block's vectors
+  std::vector<ops::KeyValueHeads> projected_;  // of the vectors, per layer
+  std::vector<ops::KeyValueHeads> memory_;     // of the caches, per layer
 };
 
 }  // namespace tandem

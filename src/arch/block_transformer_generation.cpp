@@ -63,6 +63,7 @@ class BlockTransformerState final : public State {
     return StateBytes::of_one_form(blocks.page_bytes() + own.page_bytes() + vectors.page_bytes());
   }
   std::unique_ptr<State> fork() const override { return std::make_unique<BlockTransformerState>(*this); }
+  bool unshare() override { return blocks.unshare() && own.unshare() && vectors.unshare(); }
 
   // Drops what is held of the open block, and the last complete one, whose reading gives it again.
   void leave_block() {
@@ -98,6 +99,7 @@ class BlockTransformerState final : public State {
   bool reserve_write(int64_t count) override {
     if (count == 0) return reserve_read(0);
     if (!reserve_read(count)) return false;
+    ids.reserve(ids.size() + static_cast<size_t>(count));  // nothing is asked of the system while tokens come
     // The rows of a block fit into a page, which is this sequence's own from now on, also when another block begins.
     bool enough = own.reserve(std::max<int64_t>(sizes.token_rows() - own.length(), 1)) &&
                   (!keeps_vectors || vectors.reserve(std::max<int64_t>(sizes.expansion - vectors.length(), 1)));
@@ -132,29 +134,14 @@ BlockTransformerState& state_of(const Piece& piece) { return static_cast<BlockTr
 
 }  // namespace
 
-// Of one piece that is written.
-struct BlockTransformer::Reach {
-  int64_t first_token = 0;  // of the piece, in the sequence
-  int64_t last_block = 0;   // that a token of the piece predicts
-  int64_t next_block = 0;   // of the next wave
-  int64_t first_known = 0;  // the first block of which the pass has the vectors
-  int64_t vectors = 0;      // their place among the blocks that have some
-  int64_t row = 0;          // of the piece's first token in the logits
-};
-
-struct BlockTransformer::Wave {
-  Wave(const BlockSizes& sizes, const BlockConfig& config) : rows(sizes, config.token_decoder, config.positions) {
-    own.clear(1);
-    across.clear(1);
-    own.order = across.order = QueryOrder::by_query;
+void BlockTransformer::Wave::clear() {
+  rows.clear();
+  for (SpanPlan* plan : {&own, &across}) {
+    plan->clear(1);
+    plan->order = QueryOrder::by_query;
   }
-  TokenRows rows;
-  SpanPlan own, across;
-  // Vectors that are put into a cache: rows of the pass's vectors, and where they go.
-  std::vector<int32_t> kept_vectors, slots;
-  // Rows whose hidden state is wanted, and where in the logits.
-  std::vector<int32_t> wanted, targets;
-};
+  for (auto* list : {&kept_vectors, &slots, &wanted, &targets}) list->clear();
+}
 
 std::unique_ptr<Caches> BlockTransformer::new_caches(const CacheOptions& options) const {
   DType type = parameters().precision().activation;
@@ -174,22 +161,21 @@ std::unique_ptr<State> BlockTransformer::new_state(Caches& caches) const {
                                                  config().block.token_decoder != TokenDecoder::prefix);
 }
 
-Var BlockTransformer::extend_blocks(Tape& tape, std::span<const Piece> pieces, std::span<const int64_t> ends,
-                                    QueryOrder order) {
+Var BlockTransformer::extend_blocks(Tape& tape, std::span<const Piece> pieces, QueryOrder order) {
   pass_.clear();
   plan_.clear(1);
   slots_.clear();
   filled_.clear();
   for (size_t i = 0; i < pieces.size(); ++i) {
     BlockTransformerState& state = state_of(pieces[i]);
-    int64_t first = state.blocks.length(), count = ends[i] - first;
+    int64_t first = state.blocks.length(), count = ends_[i] - first;
     if (count <= 0) continue;
-    for (int64_t slot = first * sizes_.length; slot < ends[i] * sizes_.length; ++slot) {
+    for (int64_t slot = first * sizes_.length; slot < ends_[i] * sizes_.length; ++slot) {
       int64_t t = slot - sizes_.first_pads;
       slots_.push_back(t < 0 ? static_cast<int32_t>(sizes_.pad_id) : state.ids[static_cast<size_t>(t)]);
     }
-    for (int64_t b = first; b < ends[i]; ++b) filled_.push_back({b == 0 ? sizes_.first_pads : 0, sizes_.length});
-    pass_.add(std::vector<int32_t>(static_cast<size_t>(count)), first);
+    for (int64_t b = first; b < ends_[i]; ++b) filled_.push_back({b == 0 ? sizes_.first_pads : 0, sizes_.length});
+    pass_.add_rows(count, first);
     if (order == QueryOrder::by_tile) {
       pass_.read_causal(plan_, state.blocks, count);
     } else {
@@ -203,18 +189,18 @@ Var BlockTransformer::extend_blocks(Tape& tape, std::span<const Piece> pieces, s
 }
 
 void BlockTransformer::read_pieces(Tape& tape, std::span<const Piece> pieces) {
-  std::vector<int64_t> ends;
+  ends_.clear();
   for (const Piece& piece : pieces) {
     BlockTransformerState& state = state_of(piece);
     state.ids.insert(state.ids.end(), piece.ids.begin(), piece.ids.end());
     if (!piece.ids.empty()) state.leave_block();
     // The last complete block is left to the first token that is written.
-    ends.push_back(piece.ids.empty() ? 0 : state.block_of(state.length()) - 1);
+    ends_.push_back(piece.ids.empty() ? 0 : state.block_of(state.length()) - 1);
   }
-  extend_blocks(tape, pieces, ends, QueryOrder::by_tile);
+  extend_blocks(tape, pieces, QueryOrder::by_tile);
 }
 
-void BlockTransformer::begin_writing(std::span<const Piece> pieces, std::vector<Reach>& reaches) {
+void BlockTransformer::begin_writing(std::span<const Piece> pieces) {
   for (const Piece& piece : pieces) {
     const BlockTransformerState& state = state_of(piece);
     if (state.block_of(state.length() + 1) > 0) continue;
@@ -223,6 +209,7 @@ void BlockTransformer::begin_writing(std::span<const Piece> pieces, std::vector<
                       .got = fmt::format("{} tokens", state.length() + 1),
                       .expected = fmt::format("at least {}", sizes_.length - sizes_.first_pads)});
   }
+  reaches_.clear();
   int64_t row = 0, vectors = 0;
   for (const Piece& piece : pieces) {
     BlockTransformerState& state = state_of(piece);
@@ -236,120 +223,117 @@ void BlockTransformer::begin_writing(std::span<const Piece> pieces, std::vector<
     reach.vectors = vectors;
     vectors += std::max<int64_t>(reach.last_block + 1 - reach.first_known, 0);
     row += count;
-    reaches.push_back(reach);
+    reaches_.push_back(reach);
   }
 }
 
-Var BlockTransformer::vectors_of(Tape& tape, std::span<const Piece> pieces, std::span<const Reach> reaches) {
-  std::vector<int64_t> ends;
+Var BlockTransformer::vectors_of(Tape& tape, std::span<const Piece> pieces) {
+  ends_.clear();
   contexts_.clear();
   int32_t read = 0;  // blocks of the pieces before
   for (size_t i = 0; i < pieces.size(); ++i) {
-    const Reach& reach = reaches[i];
+    const Reach& reach = reaches_[i];
     int64_t first = state_of(pieces[i]).blocks.length();
     // The output of block b - 1 predicts block b.
     for (int64_t b = reach.first_known; b <= reach.last_block; ++b) {
       contexts_.push_back(read + static_cast<int32_t>(b - 1 - first));
     }
-    ends.push_back(reach.last_block);
+    ends_.push_back(reach.last_block);
     read += static_cast<int32_t>(std::max<int64_t>(reach.last_block - first, 0));
   }
-  Var blocks = extend_blocks(tape, pieces, ends, QueryOrder::by_query);
+  Var blocks = extend_blocks(tape, pieces, QueryOrder::by_query);
   if (contexts_.empty()) return nullptr;
   return tokens_.expand(tape, ops::gather_activations(tape, {blocks, contexts_}));
 }
 
-void BlockTransformer::add_to_wave(const Piece& piece, Reach& reach, Wave& wave) {
+void BlockTransformer::add_to_wave(const Piece& piece, Reach& reach) {
   BlockTransformerState& state = state_of(piece);
-  const int64_t number = reach.next_block++, first_row = wave.rows.size();
+  const int64_t number = reach.next_block++, first_row = wave_.rows.size();
   const bool begins = state.own_block != number;
   const int64_t first_slot = number * sizes_.length - sizes_.first_pads;  // as a token's number
-  std::vector<int32_t> places;                                            // of the block's vectors
+  places_.clear();
   if (begins) {
     state.open_block(number);
     auto vector = static_cast<int32_t>((reach.vectors + number - reach.first_known) * sizes_.expansion);
-    for (int64_t e = 0; e < sizes_.expansion; ++e) places.push_back(vector + static_cast<int32_t>(e));
+    for (int64_t e = 0; e < sizes_.expansion; ++e) places_.push_back(vector + static_cast<int32_t>(e));
     if (state.keeps_vectors) {
-      wave.kept_vectors.insert(wave.kept_vectors.end(), places.begin(), places.end());
-      state.vectors.append(sizes_.expansion, wave.slots);
+      wave_.kept_vectors.insert(wave_.kept_vectors.end(), places_.begin(), places_.end());
+      state.vectors.append(sizes_.expansion, wave_.slots);
     }
   }
   if (state.keeps_vectors) {
-    places.clear();
-    for (int64_t e = 0; e < sizes_.expansion; ++e) places.push_back(state.vectors.row(e));
+    places_.clear();
+    for (int64_t e = 0; e < sizes_.expansion; ++e) places_.push_back(state.vectors.row(e));
   }
-  int64_t row = begins ? wave.rows.open(places) + sizes_.leading - 1 : -1;
+  int64_t row = begins ? wave_.rows.open(places_) + sizes_.leading - 1 : -1;
   auto want = [&](int64_t t) {  // the row added last predicts what follows token t
     if (t < reach.first_token) return;
-    wave.wanted.push_back(static_cast<int32_t>(row));
-    wave.targets.push_back(static_cast<int32_t>(reach.row + t - reach.first_token));
+    wave_.wanted.push_back(static_cast<int32_t>(row));
+    wave_.targets.push_back(static_cast<int32_t>(reach.row + t - reach.first_token));
   };
   if (begins) want(first_slot - 1);
   // The last token of a block is no input of it.
   int64_t end = std::min(state.length(), first_slot + sizes_.length - 1);
   for (int64_t t = begins ? first_slot : reach.first_token; t < end; ++t) {
-    row = wave.rows.add(state.ids[static_cast<size_t>(t)], state.offset_of(t), places);
+    row = wave_.rows.add(state.ids[static_cast<size_t>(t)], state.offset_of(t), places_);
     want(t);
   }
-  int64_t count = wave.rows.size() - first_row;
-  pass_.add(std::vector<int32_t>(static_cast<size_t>(count)), 0);
-  pass_.write_causal(wave.own, 0, state.own, count);
+  int64_t count = wave_.rows.size() - first_row;
+  pass_.add_rows(count, 0);
+  pass_.write_causal(wave_.own, 0, state.own, count);
   if (!tokens_.attends_across()) return;
-  wave.across.add_run(first_row, first_row + count);
-  add_paged_spans(wave.across, 0, state.vectors, first_row, 0);
+  wave_.across.add_run(first_row, first_row + count);
+  add_paged_spans(wave_.across, 0, state.vectors, first_row, 0);
 }
 
-void BlockTransformer::run_wave(Tape& tape, const State& any, const Wave& wave, Var vectors,
-                                std::span<const ops::KeyValueHeads> projected, const Tensor& hidden) {
+void BlockTransformer::run_wave(Tape& tape, const State& any, Var vectors, const Tensor& hidden) {
   const auto& state = static_cast<const BlockTransformerState&>(any);
   const PagePool &own = state.own.pool(), &kept = state.vectors.pool();
   // Rows of the pass's vectors, to where the sequences keep them.
   auto keep = [&](const Tensor& column, const Tensor& from) {
-    Tensor rows = tape.arena().tensor(from.dtype, {static_cast<int64_t>(wave.slots.size()), from.row_size()});
-    kernels::gather_rows(tape.context(), rows, from, wave.kept_vectors);
-    kernels::scatter_rows(tape.context(), column, wave.slots, rows);
+    Tensor rows = tape.arena().tensor(from.dtype, {static_cast<int64_t>(wave_.slots.size()), from.row_size()});
+    kernels::gather_rows(tape.context(), rows, from, wave_.kept_vectors);
+    kernels::scatter_rows(tape.context(), column, wave_.slots, rows);
   };
-  std::vector<ops::KeyValueHeads> memory;
+  memory_.clear();
   if (tokens_.attends_across()) {
     for (size_t i = 0; i < static_cast<size_t>(tokens_.layers()); ++i) {
-      if (!wave.slots.empty()) {
-        keep(kept.column(2 * i), projected[i].k.value());
-        keep(kept.column(2 * i + 1), projected[i].v.value());
+      if (!wave_.slots.empty()) {
+        keep(kept.column(2 * i), projected_[i].k.value());
+        keep(kept.column(2 * i + 1), projected_[i].v.value());
       }
-      memory.push_back(layer_heads(tape, kept, i));
+      memory_.push_back(layer_heads(tape, kept, i));
     }
   } else if (state.keeps_vectors) {
-    if (!wave.slots.empty()) keep(kept.column(0), vectors->value);
+    if (!wave_.slots.empty()) keep(kept.column(0), vectors->value);
     vectors = tape.constant(kept.column(0).view({kept.column(0).rows(), sizes_.token_dim}));
   }
-  Var x = tokens_.forward(tape, {.rows = wave.rows,
-                                 .own = wave.own,
-                                 .across = wave.across,
+  Var x = tokens_.forward(tape, {.rows = wave_.rows,
+                                 .own = wave_.own,
+                                 .across = wave_.across,
                                  .vectors = vectors,
-                                 .memory = memory,
+                                 .memory = memory_,
                                  .cache = [&](size_t i) { return pass_.layer(own, i); },
                                  .seen = [this](const std::string& name, Var v) { seen(name, v); }});
-  Tensor rows = tape.arena().tensor(hidden.dtype, {static_cast<int64_t>(wave.wanted.size()), hidden.row_size()});
-  kernels::gather_rows(tape.context(), rows, x->value, wave.wanted);
-  kernels::scatter_rows(tape.context(), hidden, wave.targets, rows);
+  Tensor rows = tape.arena().tensor(hidden.dtype, {static_cast<int64_t>(wave_.wanted.size()), hidden.row_size()});
+  kernels::gather_rows(tape.context(), rows, x->value, wave_.wanted);
+  kernels::scatter_rows(tape.context(), hidden, wave_.targets, rows);
 }
 
 void BlockTransformer::write_pieces(Tape& tape, std::span<const Piece> pieces, const Tensor& logits) {
-  std::vector<Reach> reaches;
-  begin_writing(pieces, reaches);
-  Var vectors = vectors_of(tape, pieces, reaches);
-  std::vector<ops::KeyValueHeads> projected;
-  if (vectors) projected = tokens_.project(tape, vectors);
+  begin_writing(pieces);
+  Var vectors = vectors_of(tape, pieces);
+  if (vectors) tokens_.project(tape, vectors, projected_);
   Tensor hidden = tape.arena().tensor(tape.precision().activation, {logits.rows(), sizes_.token_dim});
   // One block of each piece at a time, since a sequence keeps the rows of one.
   while (true) {
-    Wave wave(sizes_, config().block);
+    wave_.clear();
     pass_.clear();
     for (size_t i = 0; i < pieces.size(); ++i) {
-      if (reaches[i].next_block <= reaches[i].last_block) add_to_wave(pieces[i], reaches[i], wave);
+      if (reaches_[i].next_block <= reaches_[i].last_block) add_to_wave(pieces[i], reaches_[i]);
     }
-    if (wave.rows.size() == 0) break;
-    run_wave(tape, *pieces.front().state, wave, vectors, projected, hidden);
+    if (wave_.rows.size() == 0) break;
+    run_wave(tape, *pieces.front().state, vectors, hidden);
   }
   logits_of(tape, tape.constant(hidden), logits);
 }

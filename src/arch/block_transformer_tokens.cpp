@@ -70,10 +70,9 @@ Var BlockTokenDecoder::expand(Tape& tape, Var contexts) const {
   return ops::reshape(tape, wide, contexts->value.rows() * sizes_.expansion, sizes_.token_dim);
 }
 
-std::vector<ops::KeyValueHeads> BlockTokenDecoder::project(Tape& tape, Var expanded) const {
-  std::vector<ops::KeyValueHeads> memory;
+void BlockTokenDecoder::project(Tape& tape, Var expanded, std::vector<ops::KeyValueHeads>& memory) const {
+  memory.clear();
   for (const nn::T5Layer& layer : t5_) memory.push_back(layer.project(tape, expanded));
-  return memory;
 }
 
 Var BlockTokenDecoder::inputs(Tape& tape, const Pass& pass) const {
@@ -88,7 +87,8 @@ Var BlockTokenDecoder::inputs(Tape& tape, const Pass& pass) const {
 
 Var BlockTokenDecoder::forward(Tape& tape, const Pass& pass) const {
   Var x = inputs(tape, pass);
-  pass.seen("hidden.dec_embed", x);
+  static const std::string embed = "hidden.dec_embed";  // too long to be made in every pass without allocating
+  pass.seen(embed, x);
   nn::Pass own{pass.rows.positions, turns_ ? &rotary_.table() : nullptr, &pass.own};
   nn::T5Pass t5{pass.rows.positions, position_bias_, &pass.own, &pass.across};
   for (size_t i = 0; i < static_cast<size_t>(layers()); ++i) {

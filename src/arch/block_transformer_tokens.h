@@ -20,8 +20,8 @@ class BlockTokenDecoder {
   // contexts [N, dim], an activation -> [N * expansion, token_dim], an activation that may have several consumers.
   Var expand(Tape& tape, Var contexts) const;
 
-  // What the layers attend to beside the block, one per layer; empty unless they do.
-  std::vector<ops::KeyValueHeads> project(Tape& tape, Var expanded) const;
+  // What the layers attend to beside the block, one per layer; nothing unless they do.
+  void project(Tape& tape, Var expanded, std::vector<ops::KeyValueHeads>& memory) const;
   bool attends_across() const { return kind_ == TokenDecoder::cross_attention; }
 
   // A pass over rows. `vectors`: what TokenRows::expanded counts; unused where the layers attend across. cache(i):

@@ -1,5 +1,7 @@
 #include "arch/paged_pass.h"
 
+#include <algorithm>
+
 #include "kernels/copy_rows.h"
 
 namespace tandem {
@@ -17,10 +19,14 @@ void PagedPass::clear() {
 
 int64_t PagedPass::add(std::span<const int32_t> tokens, int64_t first_position) {
   int64_t first = size();
-  ids.insert(ids.end(), tokens.begin(), tokens.end());
-  for (size_t i = 0; i < tokens.size(); ++i)
-    positions.push_back(static_cast<int32_t>(first_position) + static_cast<int32_t>(i));
+  add_rows(static_cast<int64_t>(tokens.size()), first_position);
+  std::copy(tokens.begin(), tokens.end(), ids.begin() + first);
   return first;
+}
+
+void PagedPass::add_rows(int64_t count, int64_t first_position) {
+  ids.resize(ids.size() + static_cast<size_t>(count), 0);
+  for (int64_t i = 0; i < count; ++i) positions.push_back(static_cast<int32_t>(first_position + i));
 }
 
 void PagedPass::read_causal(SpanPlan& plan, PagedRows& rows, int64_t count) {

@@ -22,6 +22,7 @@ class PagedPass {
   // Tokens that follow each other from `first_position` on; returns the index of the first in the pass.
   int64_t add(std::span<const int32_t> tokens, int64_t first_position);
 
+  void add_rows(int64_t count, int64_t first_position);  // the same for rows that are no tokens
   // Passes that read: `count` tokens, the last ones of the pass, go to the end of `rows`, and they see all of it up to
   // themselves. Attention reads copies of the rows, tile by tile.
   void read_causal(SpanPlan& plan, PagedRows& rows, int64_t count);

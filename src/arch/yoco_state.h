@@ -35,6 +35,7 @@ class YocoState final : public State {
   StateBytes token_bytes() const override;
   StateBytes page_bytes() const override;
   std::unique_ptr<State> fork() const override { return std::make_unique<YocoState>(*this); }
+  bool unshare() override { return recent.unshare() && shared.unshare(); }
   void unwrite(int64_t count) override;
   bool keep_read(int64_t length) override;
   std::vector<int32_t> unread_block() const override { return {}; }

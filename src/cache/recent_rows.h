@@ -38,6 +38,8 @@ class RecentRows {
   void append_in_place(int64_t count);
   void append_latest(int64_t count);
   void settle();  // gives back what is no longer needed
+  // Copies the pages that others hold too. False, and nothing changed, when the pool has too few pages.
+  bool unshare();
 
   bool has(int64_t token) const { return page(token) != PagePool::kNone; }
   int32_t page(int64_t token) const { return pages_[static_cast<size_t>(page_of(token))]; }  // or kNone

@@ -159,6 +159,7 @@ TEST_P(StateForms, APromptReadAtOnceHoldsNoEncoderState) {
   Logits expected_more = write(*kept, all.subspan(more));
   kept.reset();
 
+  kept = nullptr;  // states do not outlive their caches
   caches_ = model_->new_caches({.encoder = EncoderState::recompute});
   auto state = model_->new_state(*caches_), neighbour = model_->new_state(*caches_);
   bool drops = config_.arch == Arch::double_decoder;

@@ -112,6 +112,38 @@ TEST(RecentRows, APinnedLengthStays) {
   EXPECT_FALSE(rows.can_trim(150));
 }
 
+TEST(RecentRows, UnsharedPagesAreCopies) {
+  Pool pool(12);
+  RecentRows rows(pool.pool, 40);
+  write(pool, rows, 60);
+  rows.pin();
+  for (int i = 0; i < 3; ++i) write(pool, rows, 60);
+  int64_t held = pool.pool.pages_in_use();
+  EXPECT_EQ(held * pool.pool.page_bytes(), rows.page_bytes());
+  RecentRows branch(rows);
+  ASSERT_TRUE(branch.unshare());
+  EXPECT_EQ(pool.pool.pages_in_use(), 2 * held);
+  for (int64_t t = 20; t < 240; ++t) {
+    if (rows.has(t)) pool.at(rows.row(t)) = -1;
+  }
+  expect_latest(pool, branch, 40);
+  branch.trim(60);
+  expect_latest(pool, branch, 40);
+}
+
+TEST(RecentRows, UnsharingChangesNothingWithoutRoom) {
+  Pool pool(3);
+  RecentRows rows(pool.pool, 40);
+  write(pool, rows, 30);
+  write(pool, rows, 60);
+  int64_t held = pool.pool.pages_in_use();
+  ASSERT_EQ(held, 2);
+  RecentRows branch(rows);
+  EXPECT_FALSE(branch.unshare());
+  EXPECT_EQ(pool.pool.pages_in_use(), held);
+  expect_latest(pool, branch, 40);
+}
+
 // Branches that share pages and write behind them, at random; no page is left behind.
 TEST(RecentRows, BranchesAreIndependent) {
   Pool pool(400);
