@@ -4,9 +4,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/statistics.h"
 #include "bench.h"
+#include "formats/chrome_trace.h"
 #include "kernels/peak.h"
 #include "output.h"
 #include "train/init.h"
@@ -21,14 +23,17 @@ struct BenchTrainOptions {
   std::vector<std::string> overrides;
   double seconds = 10;
   int64_t min_steps = 3;
+  std::string trace;
   bool json = false;
 };
 
 struct Measured {
   std::vector<double> step_seconds;
   std::vector<ProfileEntry> ops;
+  std::vector<ProfileEvent> events;
   double profiled_seconds = 0;
-  double peak_flops = 0;
+  kernels::Peak peak;
+  double peak_flops = 0;  // of the precision
   double flops_per_token = 0;
   int64_t tokens_per_step = 0;
   int64_t parameters = 0;
@@ -80,6 +85,7 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
   model->parameters().initialise(static_cast<uint64_t>(run.seed));
   Optimizer optimizer(ctx, model->parameters(), run.optimizer, config.matrix_rate_factor());
   Tape tape(ctx, precision, Tape::Mode::record);
+  tape.set_recompute(run.recompute);
   TrainingStep step(*model, tape, optimizer);
   Rng rng(static_cast<uint64_t>(run.seed), 0);
   Batch batch = random_batch(config, run.micro_batch, rng);
@@ -95,18 +101,45 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
     // The peak is taken between the steps: shared machines change their speed within seconds.
     if (m.step_seconds.size() % kStepsBetweenPeaks == 1) {
       kernels::Peak peak = kernels::measure_peak(ctx);
-      m.peak_flops = std::max(m.peak_flops, precision.activation == DType::bf16 ? peak.bf16_flops : peak.f32_flops);
+      m.peak.bf16_flops = std::max(m.peak.bf16_flops, peak.bf16_flops);
+      m.peak.f32_flops = std::max(m.peak.f32_flops, peak.f32_flops);
+      m.peak.read_bytes_per_second = std::max(m.peak.read_bytes_per_second, peak.read_bytes_per_second);
     }
   }
+  m.peak_flops = precision.activation == DType::bf16 ? m.peak.bf16_flops : m.peak.f32_flops;
   ctx.profiler().enable(true);
+  ctx.profiler().keep_events(true);
   m.profiled_seconds = one_step(step, *model, batch, run.grad_accum, rng);
   m.ops = ctx.profiler().entries();
+  m.events = ctx.profiler().events();
   m.flops_per_token = model->costs().flops_per_training_token;
   m.tokens_per_step = batch.tokens() * run.grad_accum;
   m.parameters = model->parameters().elements();
   m.non_embedding_parameters = model->non_embedding_parameters();
   m.precision = dtype_name(precision.activation);
   return m;
+}
+
+// What an op needs at least: its arithmetic at the peak of its type, or its operands once from memory.
+struct Bound {
+  double compute = 0;
+  double memory = 0;
+  double seconds = 0;  // of each call the longer one
+};
+
+Bound bound_of(const Measured& m, std::string_view op) {
+  // Products and attention compute in the run's precision, everything else in float32.
+  bool narrow = op == "matmul" || op.starts_with("attention");
+  double flops = narrow ? m.peak_flops : m.peak.f32_flops;
+  Bound bound;
+  for (const ProfileEvent& event : m.events) {
+    if (event.name != op) continue;
+    double compute = event.flops / flops, memory = event.bytes / m.peak.read_bytes_per_second;
+    bound.compute += compute;
+    bound.memory += memory;
+    bound.seconds += std::max(compute, memory);
+  }
+  return bound;
 }
 
 OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
@@ -125,6 +158,7 @@ OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
                   {"flops_per_training_token", m.flops_per_token},
                   {"mfu", rate * m.flops_per_token / m.peak_flops},
                   {"peak_flops", m.peak_flops},
+                  {"peak_read_bytes_per_second", m.peak.read_bytes_per_second},
                   {"peak_rss_bytes", m.peak_rss_bytes}};
   OrderedJson ops = OrderedJson::array();
   double known = 0;
@@ -132,12 +166,15 @@ OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.seconds > b.seconds; });
   for (const ProfileEntry& op : sorted) {
     known += op.seconds;
+    Bound bound = bound_of(m, op.name);
     ops.push_back({{"op", op.name},
                    {"calls", op.calls},
                    {"seconds", op.seconds},
                    {"share", op.seconds / m.profiled_seconds},
                    {"flops_per_second", op.flops / op.seconds},
-                   {"bytes_per_second", op.bytes / op.seconds}});
+                   {"bytes_per_second", op.bytes / op.seconds},
+                   {"bound", bound.compute >= bound.memory ? "compute" : "memory"},
+                   {"share_of_bound", bound.seconds / op.seconds}});
   }
   double rest = std::max(0.0, m.profiled_seconds - known);
   ops.push_back({{"op", "rest"},
@@ -145,7 +182,9 @@ OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
                  {"seconds", rest},
                  {"share", rest / m.profiled_seconds},
                  {"flops_per_second", 0},
-                 {"bytes_per_second", 0}});
+                 {"bytes_per_second", 0},
+                 {"bound", nullptr},
+                 {"share_of_bound", nullptr}});
   out["ops"] = ops;
   return out;
 }
@@ -155,11 +194,16 @@ void print_table(const OrderedJson& j) {
              j["config"].get<std::string>(), j["precision"].get<std::string>(), j["tokens_per_second"].get<double>(),
              j["tokens_per_second_best"].get<double>(), 100 * j["mfu"].get<double>(),
              j["peak_flops"].get<double>() / 1e9, j["peak_rss_bytes"].get<double>() / (1 << 20));
-  fmt::print("{:<24} {:>7} {:>10} {:>7} {:>10} {:>8}\n", "op", "calls", "seconds", "share", "GFLOP/s", "GB/s");
+  fmt::print("{:<24} {:>7} {:>10} {:>7} {:>10} {:>8}   {}\n", "op", "calls", "seconds", "share", "GFLOP/s", "GB/s",
+             "share of its bound");
   for (const auto& op : j["ops"]) {
-    fmt::print("{:<24} {:>7} {:>10.4f} {:>6.1f}% {:>10.1f} {:>8.1f}\n", op["op"].get<std::string>(),
+    std::string bound;
+    if (!op["bound"].is_null()) {
+      bound = fmt::format("{:.0f} % ({})", 100 * op["share_of_bound"].get<double>(), op["bound"].get<std::string>());
+    }
+    fmt::print("{:<24} {:>7} {:>10.4f} {:>6.1f}% {:>10.1f} {:>8.1f}   {}\n", op["op"].get<std::string>(),
                op["calls"].get<int64_t>(), op["seconds"].get<double>(), 100 * op["share"].get<double>(),
-               op["flops_per_second"].get<double>() / 1e9, op["bytes_per_second"].get<double>() / 1e9);
+               op["flops_per_second"].get<double>() / 1e9, op["bytes_per_second"].get<double>() / 1e9, bound);
   }
 }
 
@@ -173,7 +217,11 @@ std::vector<std::string> with_small_step(const std::vector<std::string>& overrid
 
 int run_bench_train(const BenchTrainOptions& options) {
   RunConfig run = load_run_config(options.config, with_small_step(options.overrides));
-  OrderedJson result = to_json(measure(run, options), options);
+  Measured measured = measure(run, options);
+  if (!options.trace.empty()) {
+    write_file_atomically(options.trace, chrome_trace(measured.events, "tandem bench train " + options.config));
+  }
+  OrderedJson result = to_json(measured, options);
   if (options.json) {
     write_json(result);
   } else {
@@ -192,6 +240,7 @@ void add_bench_train(CLI::App& bench, Action& action) {
   verb->add_option("KEY=VALUE", options->overrides,
                    "settings that override the config's; unless named here, micro_batch=1 and grad_accum=1");
   verb->add_option("--seconds", options->seconds, "measure for about this long")->check(CLI::Range(0.0, 3600.0));
+  verb->add_option("--trace", options->trace, "write one step as a trace for chrome://tracing or Perfetto");
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &action] { action = [options] { return run_bench_train(*options); }; });
 }

@@ -51,8 +51,7 @@ Var JointAttentionLayer::project_memory(Tape& tape, Var memory, std::span<const 
 }
 
 Var JointAttentionLayer::attend(Tape& tape, const ops::Heads& q, const ops::KeyValueHeads& own,
-                                const ops::KeyValueHeads& memory, const Plans& plans,
-                                const std::function<void(const char*, Var)>& seen) const {
+                                const ops::KeyValueHeads& memory, const Plans& plans, const Observer* seen) const {
   double scale = shape_.attention_scale;
   if (!gate_bias_) {
     std::array<ops::KeyValueHeads, 2> sources{own, memory};
@@ -63,15 +62,20 @@ Var JointAttentionLayer::attend(Tape& tape, const ops::Heads& q, const ops::KeyV
   ops::AttentionOutput a = ops::span_attention(tape, q_own, {&own, 1}, plans.own_only, scale, true);
   ops::AttentionOutput b = ops::span_attention(tape, q_memory, {&memory, 1}, plans.memory_only, scale, true);
   if (seen) {
-    seen("lse_self", a.source_lse);
-    seen("lse_cross", b.source_lse);
+    (*seen)("lse_self", a.source_lse);
+    (*seen)("lse_cross", b.source_lse);
   }
   return ops::lse_gate(tape, a, b, gate_bias_->weight(), gate_temperature_->weight());
 }
 
 Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass,
-                                 const nn::CacheColumns* own_cache,
-                                 const std::function<void(const char*, Var)>& seen) const {
+                                 const nn::CacheColumns* own_cache, const Observer* seen) const {
+  return mlp_.forward(tape, tape.section(Recompute::attention,
+                                         [=, this](Tape& t) { return attend(t, x, memory, pass, own_cache, seen); }));
+}
+
+Var JointAttentionLayer::attend(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass,
+                                const nn::CacheColumns* own_cache, const Observer* seen) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   Var q = ops::linear(tape, normed, q_.weight(), /*shared_grad=*/gate_bias_ != nullptr);
   Var kv = ops::linear(tape, normed, own_kv_.weight());
@@ -81,7 +85,7 @@ Var JointAttentionLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& me
   ops::rope_in_place(tape, kv, own.k.columns, pass.positions, *pass.rope);
   if (own_cache) own = nn::extend_cache(tape, *own_cache, own);
   Var attended = attend(tape, queries, own, memory, *pass.plans, seen);
-  return mlp_.forward(tape, ops::linear_residual(tape, x, attended, out_.weight()));
+  return ops::linear_residual(tape, x, attended, out_.weight());
 }
 
 void plan_blocks(JointAttentionLayer::Plans& plans, std::span<const WriterBlock> blocks, bool separate) {
@@ -173,14 +177,21 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
   plan_blocks(plans_, rows ? text_blocks(batch) : batch.writer.blocks, config().logit_biases);
   std::span<const int32_t> read_positions = rows ? batch.positions : batch.reader.positions;
   Var memory = encode(tape, rows ? batch.ids : batch.reader.ids, read_positions, nullptr);
-  std::vector<Var> projected = project(tape, memory, read_positions);
+  const bool recomputes = tape.recording() && tape.recompute() != Recompute::none;
+  // Where layers are recomputed their projections of the encoder's output are, too.
+  const bool projects = recomputes && tape.recompute() == Recompute::layers && !memory_kv_;
+  std::vector<Var> projected(decoder_.size(), nullptr);
+  if (!projects) projected = project(tape, memory, read_positions);
   JointAttentionLayer::Pass pass{rows ? batch.positions : batch.writer.positions, &rotary_.table(), &plans_};
   Var x = ops::embedding(tape, embedding_.table(), rows ? batch.ids : batch.writer.ids);
   seen("hidden.dec_embed", x);
   for (size_t i = 0; i < decoder_.size(); ++i) {
-    const JointAttentionLayer& layer = decoder_[i];
-    auto report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
-    x = layer.forward(tape, x, layer.memory_heads(projected[i]), pass, nullptr, report);
+    JointAttentionLayer::Observer report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
+    x = tape.section(Recompute::layers, [=, layer = &decoder_[i], given = projected[i], rope = &rotary_.table(),
+                                         observer = recomputes ? nullptr : &report](Tape& t) {
+      Var keys = given ? given : layer->project_memory(t, memory, read_positions, *rope);
+      return layer->forward(t, x, layer->memory_heads(keys), pass, nullptr, observer);
+    });
     seen(fmt::format("hidden.dec.{}", i), x);
   }
   x = output_norm_.forward(tape, x);
@@ -304,7 +315,7 @@ void DoubleDecoder::write_pieces(Tape& tape, std::span<const Piece> pieces, cons
   for (size_t i = 0; i < decoder_.size(); ++i) {
     ops::KeyValueHeads memory = layer_heads(tape, first.memory.projected().pool(), memory_kv_ ? 0 : i);
     nn::CacheColumns own_columns = pass_.layer(first.own.pool(), i);
-    x = decoder_[i].forward(tape, x, memory, pass, &own_columns, {});
+    x = decoder_[i].forward(tape, x, memory, pass, &own_columns, nullptr);
   }
   x = output_norm_.forward(tape, x);
   logits_of(tape, x, logits);

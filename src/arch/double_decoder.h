@@ -38,14 +38,20 @@ class JointAttentionLayer {
   Var project_memory(Tape& tape, Var memory, std::span<const int32_t> positions, const ops::RopeTable& rope) const;
   ops::KeyValueHeads memory_heads(Var projected) const;
 
+  // Sees what is computed on the way; not where it is recomputed.
+  using Observer = std::function<void(const char*, Var)>;
+
   // x [T, dim]; memory: keys and values from project_memory(), perhaps from a cache. With a cache of own states source
   // 0 is what nn::extend_cache() returns.
   Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass, const nn::CacheColumns* own,
-              const std::function<void(const char*, Var)>& seen) const;
+              const Observer* seen) const;
 
  private:
+  // x + attention(norm(x))
+  Var attend(Tape& tape, Var x, const ops::KeyValueHeads& memory, const Pass& pass, const nn::CacheColumns* own,
+             const Observer* seen) const;
   Var attend(Tape& tape, const ops::Heads& q, const ops::KeyValueHeads& own, const ops::KeyValueHeads& memory,
-             const Plans& plans, const std::function<void(const char*, Var)>& seen) const;
+             const Plans& plans, const Observer* seen) const;
 
   nn::LayerShape shape_;
   Parameter& norm_;                        // [dim]

@@ -31,7 +31,7 @@ ops::KeyValueHeads CrossAttention::project(Tape& tape, Var memory, std::span<con
   return {{kv, k}, {kv, v}};
 }
 
-Var CrossAttention::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const {
+Var CrossAttention::attend(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   ops::Heads q{q_.forward(tape, normed), {0, shape_.heads, shape_.head_dim}};
   if (pass.rope) ops::rope_in_place(tape, q.var, q.columns, pass.positions, *pass.rope);

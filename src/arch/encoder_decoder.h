@@ -23,9 +23,13 @@ class CrossAttention {
   ops::KeyValueHeads project(Tape& tape, Var memory, std::span<const int32_t> positions,
                              const ops::RopeTable* rope) const;
   // x [T, dim]; the plan's source 0 is the memory. Without a table in the pass queries don't turn.
-  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const;
+  Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const {
+    return tape.section(Recompute::attention, [=, this](Tape& t) { return attend(t, x, memory, pass); });
+  }
 
  private:
+  Var attend(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& pass) const;
+
   nn::LayerShape shape_;
   Parameter& norm_;  // [dim]
   nn::Linear q_;     // [q_dim, dim]
@@ -40,7 +44,9 @@ struct CrossDecoderLayer {
   // `own`: what the token sees of its own block, `memory_pass` of the encoder's output.
   Var forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const nn::Pass& own, const nn::Pass& memory_pass,
               const nn::CacheColumns* cache) const {
-    return mlp.forward(tape, cross.forward(tape, self.forward(tape, x, own, cache), memory, memory_pass));
+    return tape.section(Recompute::layers, [=, this](Tape& t) {
+      return mlp.forward(t, cross.forward(t, self.forward(t, x, own, cache), memory, memory_pass));
+    });
   }
 
   nn::SelfAttention self;

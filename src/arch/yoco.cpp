@@ -30,7 +30,7 @@ RetentionMixer::RetentionMixer(ParameterStore& store, const std::string& prefix,
       out_(store.add(prefix + ".retention.out.weight", {shape.dim, shape.q_dim()}, MupGroup::matrix,
                      Initial::xavier_uniform)) {}
 
-Var RetentionMixer::forward(Tape& tape, Var x, const Pass& pass, const Cache* cache) const {
+Var RetentionMixer::mix(Tape& tape, Var x, const Pass& pass, const Cache* cache) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   Var qkvg = ops::linear(tape, normed, qkvg_.weight());
   Var decay_gates = ops::linear(tape, normed, decay_.weight());
@@ -65,9 +65,12 @@ YocoSelfLayer::YocoSelfLayer(ParameterStore& store, const std::string& prefix, c
 
 Var YocoSelfLayer::forward(Tape& tape, Var x, std::span<const int32_t> positions, const ops::RopeTable& rope,
                            const Plans& plans) const {
-  x = attention_ ? attention_->forward(tape, x, {positions, &rope, &plans.window}, nullptr)
-                 : retention_->forward(tape, x, {positions, &rope, &plans.retention}, nullptr);
-  return mlp_.forward(tape, x);
+  nn::Pass window{positions, &rope, &plans.window};
+  RetentionMixer::Pass retention{positions, &rope, &plans.retention};
+  return tape.section(Recompute::layers, [=, this](Tape& t) {
+    return mlp_.forward(
+        t, attention_ ? attention_->forward(t, x, window, nullptr) : retention_->forward(t, x, retention, nullptr));
+  });
 }
 
 Var YocoSelfLayer::advance(Tape& tape, Var x, const ops::RopeTable& rope, RecentPass& pass, const PagePool& pool,
@@ -93,11 +96,18 @@ YocoCrossLayer::YocoCrossLayer(ParameterStore& store, const std::string& prefix,
       mlp_(store, prefix, shape) {}
 
 Var YocoCrossLayer::forward(Tape& tape, Var x, const ops::KeyValueHeads& shared, const nn::Pass& pass) const {
+  return tape.section(Recompute::layers, [=, this](Tape& t) {
+    return mlp_.forward(
+        t, t.section(Recompute::attention, [=, this](Tape& inner) { return attend(inner, x, shared, pass); }));
+  });
+}
+
+Var YocoCrossLayer::attend(Tape& tape, Var x, const ops::KeyValueHeads& shared, const nn::Pass& pass) const {
   Var normed = ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps);
   ops::Heads q{ops::linear(tape, normed, q_.weight()), {0, shape_.heads, shape_.head_dim}};
   ops::rope_in_place(tape, q.var, q.columns, pass.positions, *pass.rope);
   ops::AttentionOutput attended = ops::span_attention(tape, q, {&shared, 1}, *pass.plan, shape_.attention_scale);
-  return mlp_.forward(tape, ops::linear_residual(tape, x, attended.o, out_.weight()));
+  return ops::linear_residual(tape, x, attended.o, out_.weight());
 }
 
 namespace {

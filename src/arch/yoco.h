@@ -29,9 +29,13 @@ class RetentionMixer {
     RecentPass* pass = nullptr;
   };
   // x [T, dim]. Without a cache the plan is of whole sequences.
-  Var forward(Tape& tape, Var x, const Pass& pass, const Cache* cache) const;
+  Var forward(Tape& tape, Var x, const Pass& pass, const Cache* cache) const {
+    return tape.section(Recompute::attention, [=, this](Tape& t) { return mix(t, x, pass, cache); });
+  }
 
  private:
+  Var mix(Tape& tape, Var x, const Pass& pass, const Cache* cache) const;
+
   nn::LayerShape shape_;
   double decay_divisor_;
   Parameter& norm_;   // [dim]
@@ -69,6 +73,8 @@ class YocoCrossLayer {
   Var forward(Tape& tape, Var x, const ops::KeyValueHeads& shared, const nn::Pass& pass) const;
 
  private:
+  Var attend(Tape& tape, Var x, const ops::KeyValueHeads& shared, const nn::Pass& pass) const;
+
   nn::LayerShape shape_;
   Parameter& norm_;  // [dim]
   Parameter& q_;     // [q_dim, dim]

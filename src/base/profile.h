@@ -17,16 +17,31 @@ struct ProfileEntry {
   int64_t calls = 0;
 };
 
+// One scope.
+struct ProfileEvent {
+  std::string_view name;
+  double start = 0;  // seconds_now()
+  double seconds = 0;
+  double flops = 0;
+  double bytes = 0;
+};
+
 // Off by default. When on, entries are created at a name's first use and only added to afterwards. Scopes are opened
 // by the thread that drives the step, never inside a parallel region.
 class Profiler {
  public:
   void enable(bool on) { enabled_ = on; }
   bool enabled() const { return enabled_; }
-  void clear() { entries_.clear(); }
+  void keep_events(bool on) { keeps_events_ = on; }  // beside the entries
+  void clear() {
+    entries_.clear();
+    events_.clear();
+  }
   const std::vector<ProfileEntry>& entries() const { return entries_; }
+  const std::vector<ProfileEvent>& events() const { return events_; }  // in the order of their ends
 
-  void add(std::string_view name, double seconds, double flops, double bytes) {
+  void add(std::string_view name, double start, double seconds, double flops, double bytes) {
+    if (keeps_events_) events_.push_back({name, start, seconds, flops, bytes});
     for (ProfileEntry& entry : entries_) {
       if (entry.name == name) {
         entry.seconds += seconds;
@@ -41,6 +56,8 @@ class Profiler {
 
  private:
   bool enabled_ = false;
+  bool keeps_events_ = false;
+  std::vector<ProfileEvent> events_;
   std::vector<ProfileEntry> entries_;
 };
 
@@ -55,7 +72,7 @@ class ProfileScope {
   ProfileScope(const ProfileScope&) = delete;
   ProfileScope& operator=(const ProfileScope&) = delete;
   ~ProfileScope() {
-    if (profiler_.enabled()) profiler_.add(name_, seconds_now() - start_, flops_, bytes_);
+    if (profiler_.enabled()) profiler_.add(name_, start_, seconds_now() - start_, flops_, bytes_);
   }
 
  private:

@@ -32,9 +32,13 @@ ParallelLayer::ParallelLayer(ParameterStore& store, const std::string& prefix, c
       down_(store, prefix + ".mlp.down", shape.dim, shape.mlp_dim, true) {}
 
 Var ParallelLayer::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
-  Var attended = attention_.add_to(tape, x, norm1_.forward(tape, x), pass, cache);
-  Var hidden = ops::gelu(tape, up_.forward(tape, norm2_.forward(tape, x)), shape_.gelu);
-  return down_.add_to(tape, attended, hidden);
+  return tape.section(Recompute::layers, [=, this](Tape& t) {
+    Var attended = t.section(Recompute::attention, [=, this](Tape& inner) {
+      return attention_.add_to(inner, x, norm1_.forward(inner, x), pass, cache);
+    });
+    Var hidden = ops::gelu(t, up_.forward(t, norm2_.forward(t, x)), shape_.gelu);
+    return down_.add_to(t, attended, hidden);
+  });
 }
 
 PostNormLayer::PostNormLayer(ParameterStore& store, const std::string& prefix, const LayerShape& shape)
@@ -46,10 +50,14 @@ PostNormLayer::PostNormLayer(ParameterStore& store, const std::string& prefix, c
       norm2_(store, prefix + ".norm2", shape.dim, NormKind::layernorm, shape.norm_eps) {}
 
 Var PostNormLayer::forward(Tape& tape, Var x, const Pass& pass) const {
-  Var attended = attention_.add_to(tape, ops::to_residual(tape, x), x, pass, nullptr);
-  Var middle = norm1_.forward(tape, attended);
-  Var hidden = ops::gelu(tape, up_.forward(tape, middle), shape_.gelu);
-  return norm2_.forward(tape, down_.add_to(tape, ops::to_residual(tape, middle), hidden));
+  return tape.section(Recompute::layers, [=, this](Tape& t) {
+    Var attended = t.section(Recompute::attention, [=, this](Tape& inner) {
+      return attention_.add_to(inner, ops::to_residual(inner, x), x, pass, nullptr);
+    });
+    Var middle = norm1_.forward(t, attended);
+    Var hidden = ops::gelu(t, up_.forward(t, middle), shape_.gelu);
+    return norm2_.forward(t, down_.add_to(t, ops::to_residual(t, middle), hidden));
+  });
 }
 
 }  // namespace tandem::nn

@@ -24,7 +24,7 @@ SelfAttention::SelfAttention(ParameterStore& store, const std::string& prefix, c
            shape.biases || shape.qkv_biases),
       out_(store, prefix + ".attention.out", shape.dim, shape.q_dim(), shape.biases) {}
 
-Var SelfAttention::forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
+Var SelfAttention::attend(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
   Var qkv = qkv_.forward(tape, ops::rmsnorm(tape, x, norm_.weight(), shape_.norm_eps));
   ops::HeadColumns q{0, shape_.heads, shape_.head_dim};
   ops::HeadColumns k{q.end(), shape_.kv_heads, shape_.head_dim};

@@ -80,9 +80,13 @@ class SelfAttention {
 
   // x [T, dim]. Without a cache the plan's source 0 is the T tokens themselves; with one it is what extend_cache()
   // returns.
-  Var forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const;
+  Var forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
+    return tape.section(Recompute::attention, [=, this](Tape& t) { return attend(t, x, pass, cache); });
+  }
 
  private:
+  Var attend(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const;
+
   LayerShape shape_;
   Parameter& norm_;  // [dim]
   Linear qkv_;       // [q_dim + 2 * kv_dim, dim]: rows of queries, then keys, then values
@@ -96,7 +100,8 @@ class SelfAttentionLayer {
       : attention_(store, prefix, shape), mlp_(store, prefix, shape) {}
 
   Var forward(Tape& tape, Var x, const Pass& pass, const CacheColumns* cache) const {
-    return mlp_.forward(tape, attention_.forward(tape, x, pass, cache));
+    return tape.section(Recompute::layers,
+                        [=, this](Tape& t) { return mlp_.forward(t, attention_.forward(t, x, pass, cache)); });
   }
 
  private:

@@ -59,9 +59,13 @@ Var T5Layer::attend_across(Tape& tape, Var x, const ops::KeyValueHeads& memory, 
 
 Var T5Layer::forward(Tape& tape, Var x, const ops::KeyValueHeads& memory, const T5Pass& pass,
                      const CacheColumns* cache) const {
-  x = attend_across(tape, attend_self(tape, x, pass, cache), memory, pass);
-  Var normed = ops::rmsnorm(tape, x, norm3_.weight(), shape_.norm_eps);
-  return ops::linear_residual(tape, x, ops::relu(tape, ops::linear(tape, normed, up_.weight())), down_.weight());
+  return tape.section(Recompute::layers, [=, this](Tape& t) {
+    Var attended = t.section(Recompute::attention, [=, this](Tape& inner) {
+      return attend_across(inner, attend_self(inner, x, pass, cache), memory, pass);
+    });
+    Var normed = ops::rmsnorm(t, attended, norm3_.weight(), shape_.norm_eps);
+    return ops::linear_residual(t, attended, ops::relu(t, ops::linear(t, normed, up_.weight())), down_.weight());
+  });
 }
 
 }  // namespace tandem::nn

@@ -20,17 +20,38 @@ Var Tape::residual(const Shape& shape) {
 
 Var Tape::constant(const Tensor& value) { return node(value, precision_.residual, false); }
 
+Var Tape::keep_only(Var result, const Arena::Mark& mark) {
+  Node kept = *result;
+  if (!kept.value.contiguous())
+    throw LogicError({.what = "section: a value with gaps", .got = kept.value.shape.text()});
+  arena_.release(mark);
+  Tensor to = arena_.tensor(kept.value.dtype, kept.value.shape);
+  // Both may overlap: what was released is still there, behind the mark.
+  std::memmove(to.data, kept.value.data, static_cast<size_t>(to.bytes()));
+  return node(to, kept.grad_dtype, true);
+}
+
+void Tape::Replay::run(Var again, Var out) {
+  again->grad = std::exchange(out->grad, Tensor());
+  tape_.run_closures();
+}
+
+void Tape::run_closures() {
+  for (Record* record = last_; record; record = record->previous) {
+    record->run(record->body, *this);
+    if (after_each_) (*after_each_)();
+  }
+}
+
 void Tape::backward() {
-  for (Record* record = last_; record; record = record->previous) record->run(record->body, *this);
+  run_closures();
   last_ = nullptr;
 }
 
 void Tape::backward(const std::function<void()>& after_each) {
-  for (Record* record = last_; record; record = record->previous) {
-    record->run(record->body, *this);
-    after_each();
-  }
-  last_ = nullptr;
+  after_each_ = &after_each;
+  backward();
+  after_each_ = nullptr;
 }
 
 Tape::GradientSlot Tape::gradient_slot(Var v) {

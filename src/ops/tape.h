@@ -12,6 +12,7 @@
 #include <new>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/context.h"
 #include "tensor/arena.h"
@@ -40,6 +41,13 @@ struct Node {
 };
 using Var = Node*;
 
+// What recording passes do not keep of a model but compute once more on their way back (Chen et al. 2016).
+enum class Recompute {
+  none,
+  attention,  // what is between the residual stream and attention's output in each layer
+  layers,     // whole layers: one value of the residual stream stays of each
+};
+
 namespace kernels {
 class PackedWeight;
 }
@@ -65,6 +73,8 @@ class Tape {
   const Precision& precision() const { return precision_; }
   bool recording() const { return mode_ == Mode::record; }
   void set_mode(Mode mode) { mode_ = mode; }
+  Recompute recompute() const { return recompute_; }
+  void set_recompute(Recompute what) { recompute_ = what; }
 
   // New values, uninitialised. An activation's gradient has the activation's type and one consumer writes it, unless
   // `shared_grad` asks for the wider type in which several consumers can add up.
@@ -88,6 +98,25 @@ class Tape {
     record->run = [](void* f, Tape& tape) { (*static_cast<F*>(f))(tape); };
     record->previous = last_;
     last_ = record;
+  }
+
+  // The value of body(tape), a Var(Tape&) that is copied like a closure. Where sections of this kind are recomputed
+  // nothing but that value is kept, and body runs again in the backward pass: to the same bits, since it computes the
+  // same. Everything that it uses must live as long as what closures use.
+  template <class F>
+  Var section(Recompute kind, F body) {
+    if (!recording() || recompute_ != kind) return body(*this);
+    const Arena::Mark mark = arena_.mark();
+    mode_ = Mode::no_grad;
+    Var result = body(*this);
+    mode_ = Mode::record;
+    Var out = keep_only(result, mark);
+    on_backward([out, body](Tape& t) {
+      if (!out->grad.defined()) return;
+      Replay replay(t);
+      replay.run(body(t), out);
+    });
+    return out;
   }
 
   // Runs the closures. Gradients must have been seeded (a loss operation does that).
@@ -137,11 +166,35 @@ class Tape {
     Record* previous;
   };
 
+  // A record of its own within the backward pass, gone with its end.
+  class Replay {
+   public:
+    explicit Replay(Tape& tape) : tape_(tape), mark_(tape.arena_.mark()), outer_(std::exchange(tape.last_, nullptr)) {}
+    Replay(const Replay&) = delete;
+    Replay& operator=(const Replay&) = delete;
+    ~Replay() {
+      tape_.last_ = outer_;
+      tape_.arena_.release(mark_);
+    }
+    // Sends the gradient of `out` back through `again`, which holds the same.
+    void run(Var again, Var out);
+
+   private:
+    Tape& tape_;
+    Arena::Mark mark_;
+    Record* outer_;
+  };
+
   Var node(const Tensor& value, DType grad_dtype, bool needs_grad);
+  // Forgets what was allocated since the mark, except the value of `result`.
+  Var keep_only(Var result, const Arena::Mark& mark);
+  void run_closures();
 
   Context& ctx_;
   Precision precision_;
   Mode mode_;
+  Recompute recompute_ = Recompute::none;
+  const std::function<void()>* after_each_ = nullptr;  // during backward()
   Arena arena_;
   BlockPool pool_;
   Record* last_ = nullptr;

@@ -1,6 +1,7 @@
 // Memory for one step. After the first step an arena holds what a step needs and asks the system for nothing more.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -35,6 +36,7 @@ class Arena {
   };
   Mark mark() const { return {chunk_, used_}; }
   void release(const Mark& mark) {
+    most_used_ = most_used_bytes();
     chunk_ = mark.chunk;
     used_ = mark.used;
   }
@@ -42,6 +44,7 @@ class Arena {
 
   size_t reserved_bytes() const;  // obtained from the system
   size_t used_bytes() const;      // handed out now; ends of chunks that stay empty are not counted
+  size_t most_used_bytes() const { return std::max(most_used_, used_bytes()); }  // so far
   int64_t system_allocations() const { return system_allocations_; }
 
  private:
@@ -53,6 +56,7 @@ class Arena {
   std::vector<Chunk> chunks_;
   size_t chunk_ = 0;  // the chunk in use
   size_t used_ = 0;   // bytes used in it
+  size_t most_used_ = 0;
   int64_t system_allocations_ = 0;
 };
 

@@ -100,6 +100,7 @@ class Probe {
       if (!measured_.empty()) refuse_if_too_large(shape.tokens(), shape.tokens());
       // Of its own: the blocks of smaller passes would count with those of this one.
       tape_.emplace(in_.ctx, in_.model.parameters().precision(), Tape::Mode::record);
+      tape_->set_recompute(in_.config.recompute);
       seconds_per_token_ = pass(shape);
     }
     // Once more: the first time, matrix products are prepared and pages come from the system.
@@ -129,9 +130,9 @@ class Probe {
     in_.model.prepare(batch, rng);
     tape_->reset();
     in_.model.loss(*tape_, batch);
-    auto arena = static_cast<int64_t>(tape_->arena().used_bytes());
     tape_->backward();
     double seconds = watch.seconds();
+    auto arena = static_cast<int64_t>(tape_->arena().most_used_bytes());
     PassMemory now{.tokens = shape.tokens(), .arena = arena, .pool = static_cast<int64_t>(tape_->pool_bytes())};
     if (measured_.empty() || measured_.back().tokens < now.tokens) measured_.push_back(now);
     return seconds / static_cast<double>(shape.tokens());
@@ -146,12 +147,13 @@ class Probe {
                     .got = fmt::format("a need of about {}, activations {} of it", bytes_text(memory_.total()),
                                        bytes_text(memory_.activations)),
                     .expected = fmt::format("at most the machine's {}", bytes_text(have)),
-                    .hint = "a smaller micro_batch (with more grad_accum) needs less; check_memory=false tries it"});
+                    .hint = "a smaller micro_batch (with more grad_accum) or recompute=layers needs less; "
+                            "check_memory=false tries it"});
   }
 
   // What is resident now, less what is accounted for: moments are not touched before the first update.
   void measure_program() {
-    auto held = static_cast<int64_t>(tape_->arena().used_bytes()) + measured_.back().pool;
+    auto held = static_cast<int64_t>(tape_->arena().most_used_bytes()) + measured_.back().pool;
     memory_.program = std::max<int64_t>(0, process_memory().resident - memory_.parameters - memory_.gradients - held);
   }
 

@@ -14,10 +14,10 @@ namespace fs = std::filesystem;
 namespace {
 
 // What may change when a run goes on: everything else shapes its numbers.
-constexpr std::array kFree{"output",      "steps",     "tokens",           "epochs",
-                           "max_seconds", "threads",   "checkpoint_every", "keep_checkpoints",
-                           "keep_best",   "export",    "tensorboard",      "check_memory",
-                           "eval_every",  "eval_rows", "log_every",        "data.cache"};
+constexpr std::array kFree{
+    "output",           "steps",      "tokens",   "epochs",      "max_seconds",  "threads",    "checkpoint_every",
+    "keep_checkpoints", "keep_best",  "export",   "tensorboard", "check_memory", "eval_every", "eval_rows",
+    "log_every",        "data.cache", "recompute"};
 // The guard acts when a run is in trouble; the one who looks after it may then change what it does. Evaluation changes
 // nothing.
 constexpr std::array<std::string_view, 2> kFreeGroups{"guard.", "evaluation."};
@@ -74,6 +74,10 @@ void list_fields(FieldList& fields, RunConfig& config) {
   fields.add("threads", config.threads, "0: one per core");
   fields.add("micro_batch", config.micro_batch, "rows per forward and backward pass");
   fields.add("grad_accum", config.grad_accum, "passes per optimizer step");
+  fields.add_enum<Recompute>(
+      "recompute", config.recompute,
+      {{"none", Recompute::none}, {"attention", Recompute::attention}, {"layers", Recompute::layers}},
+      "activations that are not kept for the backward pass but computed once more: the same bits, less memory");
   fields.add("eval_every", config.eval_every, "steps between validations; 0: only at the end");
   fields.add("eval_rows", config.eval_rows, "held-out rows of a validation; 0: all");
   fields.add("checkpoint_every", config.checkpoint_every, "steps between checkpoints; 0: only at the end");

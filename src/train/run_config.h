@@ -62,9 +62,10 @@ struct RunConfig {
   int64_t seed = 1;        // initial parameters, block boundaries
   PrecisionChoice precision = PrecisionChoice::automatic;
   ObjectiveChoice objective = ObjectiveChoice::automatic;
-  int64_t threads = 0;             // 0: all cores
-  int64_t micro_batch = 4;         // rows in one forward and backward pass
-  int64_t grad_accum = 1;          // passes per step
+  int64_t threads = 0;      // 0: all cores
+  int64_t micro_batch = 4;  // rows in one forward and backward pass
+  int64_t grad_accum = 1;   // passes per step
+  Recompute recompute = Recompute::none;
   int64_t eval_every = 0;          // steps between validations; 0: only at the end
   int64_t eval_rows = 64;          // held-out rows of a validation; 0: all
   int64_t checkpoint_every = 100;  // steps; 0: only at the end

@@ -99,6 +99,7 @@ class Trainer {
                       .precision = precision_name(precision_),
                       .processor = processor_name(),
                       .matrix_library = kernels::matrix_library()} {
+    tape_.set_recompute(config.recompute);
     data.tokens.warn_of_long(config.model.max_seq_len);
     heldout_.set_objective(objective_of(config));
     if (config.precision == PrecisionChoice::bfloat16 && precision_ == Precision::float32()) {
