@@ -101,7 +101,9 @@ std::vector<Contender> contenders(const Options& options, const ComparisonPlan& 
       all.push_back(std::move(given));
       continue;
     }
-    for (Contender& each : family_of(given, longest(plan) + kPositionsBehindContext)) {
+    ModelConfig in_blocks = given.config;  // the one of the family that needs most
+    in_blocks.arch = Arch::block_transformer;
+    for (Contender& each : family_of(given, longest(plan) + positions_behind_context(in_blocks))) {
       if (subjects.names.size() > 1) each.name = fmt::format("{}: {}", subject.config.dim, each.name);
       all.push_back(std::move(each));
     }

@@ -22,7 +22,7 @@ BenchSubject read_bench_subject(const std::string& name, const std::vector<std::
     }
     subject.config = read_model_config(name);
     subject.folder = name;
-    int64_t longest = subject.config.max_seq_len - kPositionsBehindContext;
+    int64_t longest = subject.config.max_seq_len - positions_behind_context(subject.config);
     if (strict && context > longest) {
       throw InputError({.what = "context longer than the model's rows",
                         .where = "--context",
@@ -32,7 +32,7 @@ BenchSubject read_bench_subject(const std::string& name, const std::vector<std::
     return subject;
   }
   subject.config = resolve_model(load_run_config(name, overrides));
-  subject.config.max_seq_len = std::max(subject.config.max_seq_len, context + kPositionsBehindContext);
+  subject.config.max_seq_len = std::max(subject.config.max_seq_len, context + positions_behind_context(subject.config));
   // Which token begins a text matters to what is written, not to how fast.
   subject.config.bos_id = std::max<int64_t>(subject.config.bos_id, 0);
   subject.config.eos_id = std::max<int64_t>(subject.config.eos_id, 0);

@@ -39,7 +39,9 @@ void check_conventions(const ModelConfig& c, const std::string& where) {
   require(c.rope_ntk_length >= 0, where, "rope_ntk_length", c.rope_ntk_length, "0 (max_seq_len) or more");
   if (c.rope_ntk_factor <= 1) return;
   require(c.head_size() > 2, where, "rope_ntk_factor", c.rope_ntk_factor, "1, where head_dim is 2");
-  // What was read has one length, what is written another.
+  // What was read has one length, what is written another, which its positions have to tell.
+  require(c.decoder_positions == DecoderPositions::from_zero, where, "decoder_positions", "after_prompt",
+          "from_zero, where rope_ntk_factor is more than 1");
   require(!c.cross_rope, where, "rope_ntk_factor", c.rope_ntk_factor, "1, where cross_rope = true");
 }
 

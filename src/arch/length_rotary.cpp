@@ -31,8 +31,8 @@ void LengthRotary::fill(const ModelConfig& config, const nn::Rotary& base) {
   int64_t needed = 0, half = base.table().cos.row_size();
   for (const Sequence& s : sequences_) needed += s.length;
   if (!cos_.tensor().defined() || cos_.tensor().rows() < needed) {
-    // Sequences that are written grow token by token.
-    int64_t rows = std::max(needed + needed / 2, 2 * config.max_seq_len);
+    // Sequences that are written grow token by token: room for as many at their longest.
+    int64_t rows = static_cast<int64_t>(sequences_.size()) * config.max_seq_len;
     DType dtype = base.table().cos.dtype;
     cos_ = Storage(dtype, {rows, half});
     sin_ = Storage(dtype, {rows, half});

@@ -82,11 +82,13 @@ class Comparison {
     result_.models[m].non_embedding_parameters = each.model->non_embedding_parameters();
     SequenceLoad load(*tapes_[m], *each.model, std::min(kPageTokens, longest(m)), 1);
     load.read(1, plan_.chunk);
-    load.write();
+    load.write_first();
     pass_bytes_[m] = load.pass_bytes_per_token();
   }
 
-  int64_t longest(size_t m) const { return models_[m].model->config().max_seq_len - kPositionsBehindContext; }
+  int64_t longest(size_t m) const {
+    return models_[m].model->config().max_seq_len - positions_behind_context(models_[m].model->config());
+  }
 
   // Why a model does not read so long a prompt; empty: it does.
   std::string unreadable(size_t m, int64_t context) const {
@@ -147,7 +149,7 @@ class Comparison {
         loads_[m] = std::make_unique<SequenceLoad>(*tapes_[m], *models_[m].model, context, plan_.batches.back());
         std::optional<double> reading = loads_[m]->read(1, plan_.chunk, stopping());
         if (!reading) return false;
-        seconds[m].push_back(*reading + loads_[m]->write());
+        seconds[m].push_back(*reading + loads_[m]->write_first());
         done(static_cast<double>(context), fmt::format("first token at {}", context));
       }
     }

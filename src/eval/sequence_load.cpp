@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "arch/write_cycle.h"
 #include "base/clock.h"
 #include "base/rng.h"
 
@@ -9,8 +10,8 @@ namespace tandem {
 namespace {
 
 // Address space for `sequences`, each in whole pages.
-int64_t tokens_of(int64_t context, int64_t sequences) {
-  int64_t pages = (context + kPositionsBehindContext) / kPageTokens + 1;
+int64_t tokens_of(const Model& model, int64_t context, int64_t sequences) {
+  int64_t pages = (context + positions_behind_context(model.config())) / kPageTokens + 1;
   return (sequences * pages + 1) * kPageTokens;
 }
 
@@ -38,8 +39,8 @@ bool read_into(Tape& tape, Model& model, State& state, std::span<const int32_t> 
 }  // namespace
 
 std::optional<StateBytes> measure_cache(Tape& tape, Model& model, int64_t context, int64_t chunk, const Stop& stop) {
-  std::unique_ptr<Caches> caches =
-      model.new_caches({.tokens = tokens_of(context, 1), .encoder = EncoderState::recompute, .keep_outputs = true});
+  std::unique_ptr<Caches> caches = model.new_caches(
+      {.tokens = tokens_of(model, context, 1), .encoder = EncoderState::recompute, .keep_outputs = true});
   std::unique_ptr<State> state = model.new_state(*caches);
   std::vector<int32_t> ids = random_ids(model, context);
   if (!read_into(tape, model, *state, ids, chunk, stop)) return std::nullopt;
@@ -55,7 +56,8 @@ std::optional<StateBytes> measure_cache(Tape& tape, Model& model, int64_t contex
 SequenceLoad::SequenceLoad(Tape& tape, Model& model, int64_t context, int64_t most_sequences)
     : tape_(tape),
       model_(model),
-      caches_(model.new_caches({.tokens = tokens_of(context, most_sequences), .encoder = EncoderState::recompute})),
+      caches_(
+          model.new_caches({.tokens = tokens_of(model, context, most_sequences), .encoder = EncoderState::recompute})),
       ids_(random_ids(model, context)),
       logits_(DType::f32, {most_sequences, model.config().vocab_size}) {}
 
@@ -87,7 +89,10 @@ bool SequenceLoad::resize(int64_t count, int64_t chunk, const Stop& stop) {
   if (sequences() > count) states_.resize(static_cast<size_t>(count));
   // The first token of a block may cost more than those behind it.
   auto open = [&] {
-    if (states_.back()->written() == 0) write_to(std::span(states_).last(1));
+    const State& state = *states_.back();
+    if (state.written() > 0) return;
+    do write_to(std::span(states_).last(1));
+    while (write_cycle(model_.config(), state.length()).until > 0);
   };
   if (!states_.empty()) open();
   while (sequences() < count) {
@@ -111,13 +116,31 @@ void SequenceLoad::write_to(std::span<const std::unique_ptr<State>> states) {
   model_.write(tape_, pieces_, logits_.tensor().slice_rows(0, static_cast<int64_t>(states.size())));
 }
 
+void SequenceLoad::take_back(int64_t tokens) {
+  read_bytes_ = states_.front()->token_bytes().live;
+  for (auto& state : states_) state->unwrite(tokens);
+}
+
 double SequenceLoad::write() {
+  const int64_t cycle = write_cycle(model_.config(), states_.front()->length()).length;
+  Stopwatch watch;
+  for (int64_t i = 0; i < cycle; ++i) write_to(states_);
+  double seconds = watch.seconds();
+  take_back(cycle);
+  return seconds / static_cast<double>(cycle);
+}
+
+double SequenceLoad::write_first() {
   Stopwatch watch;
   write_to(states_);
   double seconds = watch.seconds();
-  read_bytes_ = states_.front()->token_bytes().live;
-  for (auto& state : states_) state->unwrite(1);
+  take_back(1);
   return seconds;
+}
+
+int64_t positions_behind_context(const ModelConfig& config) {
+  constexpr int64_t kSpare = 2;
+  return kSpare + 2 * write_cycle(config, 0).length;  // up to where a cycle begins, and the cycle
 }
 
 double SequenceLoad::bytes_read_per_step() const {

@@ -26,16 +26,20 @@ class SequenceLoad {
   // Replaces all sequences by `count` fresh ones that read the context, one after the other, in pieces of `chunk`
   // tokens where the architecture reads in pieces. Seconds; empty: stopped, and there are no sequences.
   std::optional<double> read(int64_t count, int64_t chunk, const Stop& stop = {});
-  // As many as `count` sequences that have read the context and written a token, each in pages of its own: copies of
-  // the first, or read anew where a state cannot be copied. False: stopped.
+  // As many as `count` sequences that have read the context and written a token, or as many as lead to where a cycle of
+  // writing begins (arch/write_cycle.h), each in pages of its own: copies of the first, or read anew where a state
+  // cannot be copied. False: stopped.
   bool resize(int64_t count, int64_t chunk, const Stop& stop = {});
-  // One token more for every sequence, in one pass, taken back afterwards: every step has the same context. Seconds.
+  // After a resize: one token more for every sequence in each pass, a whole cycle of passes, which is taken back
+  // afterwards: every call has the same context. Seconds per pass.
   double write();
+  // After a read: one pass, taken back afterwards. Seconds.
+  double write_first();
 
   // Memory that a pass which reads takes beside the caches, per token of the pass; after a read.
   double pass_bytes_per_token() const { return pass_bytes_per_token_; }
   int64_t sequences() const { return static_cast<int64_t>(states_.size()); }
-  // What the last step had to read: each weight that it needs once, in its packed format, a row of the embedding for
+  // What the last pass had to read: each weight that it needs once, in its packed format, a row of the embedding for
   // every sequence, and the cache of every sequence with the token that was written. A cache that several layers share
   // counts once.
   double bytes_read_per_step() const;
@@ -43,6 +47,7 @@ class SequenceLoad {
  private:
   std::unique_ptr<State> read_one(int64_t chunk, const Stop& stop);
   void write_to(std::span<const std::unique_ptr<State>> states);
+  void take_back(int64_t tokens);
 
   Tape& tape_;
   Model& model_;
@@ -56,7 +61,7 @@ class SequenceLoad {
 };
 
 // Positions behind the context that a model's rows must have.
-inline constexpr int64_t kPositionsBehindContext = 4;
+int64_t positions_behind_context(const ModelConfig& config);
 
 // Bytes of weights that one pass over `tokens` must read: see bytes_read_per_step().
 double weight_bytes_per_pass(const Model& model, PassKind kind, int64_t tokens);

@@ -22,9 +22,10 @@ namespace {
 
 // Deepest nesting of dictionaries and lists; what refers to itself is deeper.
 constexpr int kDeepest = 64;
-constexpr size_t kMostLeaves = 1'000'000;
+// Of dictionaries and lists, each as often as it is reached: sharing in the pickle could multiply them without end.
+constexpr size_t kMostItems = 500'000;
 // Of all names and texts of metadata together, which sharing in the pickle could otherwise multiply.
-constexpr size_t kMostTextBytes = size_t{64} << 20, kTextOverhead = 16;
+constexpr size_t kMostTextBytes = size_t{64} << 20;
 // Pickles of many similar records shrink to a tenth.
 constexpr uint64_t kBestPickleRatio = 64;
 // Deflated weights hardly shrink, fresh moments of an optimizer do; what unpacks to much more is a bomb.
@@ -214,20 +215,18 @@ class Flattener {
   }
 
   std::string child(const std::string& name, std::string key) {
+    if (++items_ > kMostItems) refuse("too many values", "", "ever more", fmt::format("at most {}", kMostItems));
     std::string out = name.empty() ? std::move(key) : name + "." + key;
     count_text(out.size());
     return out;
   }
   void count_text(size_t bytes) {
-    text_bytes_ += bytes + kTextOverhead;
+    text_bytes_ += bytes;
     if (text_bytes_ > kMostTextBytes) {
       refuse("too much text", "", "ever more names and texts", fmt::format("{} bytes of them", kMostTextBytes));
     }
   }
   void claim(const std::string& name) {
-    if (out_.tensors.size() + out_.metadata.size() >= kMostLeaves) {
-      refuse("too many values", "", "ever more", fmt::format("at most {}", kMostLeaves));
-    }
     if (out_.tensors.contains(name) || out_.metadata.contains(name)) {
       refuse("two values of one name", name, "a second one", "each name once");
     }
@@ -350,7 +349,7 @@ class Flattener {
   std::string prefix_, file_;
   std::map<const ZipEntry*, size_t> storages_;
   std::map<decltype(Place().key()), size_t> known_;
-  size_t text_bytes_ = 0;
+  size_t items_ = 0, text_bytes_ = 0;
   uint64_t stored_ = 0, unpacked_ = 0, viewed_ = 0;
 };
 

@@ -84,6 +84,13 @@ INSTANTIATE_TEST_SUITE_P(
                     c.rope_ntk_factor = 2;
                     c.head_dim = 2;
                   }},
+        BadConfig{"decoder_positions",
+                  [](ModelConfig& c) {
+                    c.arch = Arch::encoder_decoder;
+                    c.cross_rope = false;
+                    c.rope_ntk_factor = 2;
+                    c.decoder_positions = DecoderPositions::after_prompt;
+                  }},
         BadConfig{"rope_ntk_factor", [](ModelConfig& c) { c.rope_ntk_factor = 0.5; }},
         BadConfig{"qkv_biases", [](ModelConfig& c) { c.qkv_biases = true; }},
         BadConfig{"tied_output", [](ModelConfig& c) { c.tied_output = false; }},
@@ -180,6 +187,10 @@ TEST(Config, FieldsRoundTrip) {
   c.cross_rope = false;
   c.rope_ntk_factor = 1.5;
   c.rope_ntk_length = 40;
+  c.mlp = MlpKind::swiglu;
+  c.qkv_biases = true;
+  c.tied_output = false;
+  c.rope_scaling = {kernels::RopeScaling::Kind::llama3, 8, 2, 6, 4096};
   c.memory_kv = MemoryKv::per_layer;
   c.logit_biases = true;
   c.self_decoder = SelfDecoder::sliding_window;

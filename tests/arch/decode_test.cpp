@@ -46,8 +46,6 @@ void check_decoding(const ModelConfig& config, const Precision& precision, doubl
     auto whole = logits_of(*model, batch, ctx);
     // Where rotary bases follow the length, a token's logits are those of the text that ends with it.
     bool by_length = config.rope_ntk_factor > 1;
-    // A text that is written from its first token on counts from 0, not from behind what is read.
-    if (by_length && first == 0 && config.decoder_positions == DecoderPositions::after_prompt) continue;
     auto stepwise = decoded(*model, ctx, batch.ids, first);
     // The encoder-decoder's logits behind BOS come before those of the first token decoded.
     size_t skipped = writes_bos ? (first == 0 ? 0 : 1) : first;

@@ -126,7 +126,7 @@ inline std::vector<NamedConfig> small_configs() {
     c.rope_ntk_length = 6;
     c.rope_base = 30;  // small, so that another base is noticed
   });
-  add("mu_ntk_after_prompt", Arch::encoder_decoder, [](ModelConfig& c) {
+  add("mu_ntk_mup", Arch::encoder_decoder, [](ModelConfig& c) {
     make_mu(c);
     c.rope_ntk_factor = 4;
     c.rope_ntk_length = 9;
@@ -134,7 +134,6 @@ inline std::vector<NamedConfig> small_configs() {
     c.n_kv_heads = 6;
     c.mup_base_dim = 16;
     c.mup_base_head_dim = 2;
-    c.decoder_positions = DecoderPositions::after_prompt;
   });
   add("yoco_window", Arch::yoco, [](ModelConfig& c) {
     c.self_decoder = SelfDecoder::sliding_window;

@@ -150,6 +150,7 @@ TEST_P(StateForms, APromptReadAtOnceHoldsNoEncoderState) {
   std::vector<int32_t> tokens = ids(12, 20), other = ids(13, 14);
   const auto all = std::span(tokens);
   const size_t first = 9, more = 15;
+  model_->parameters().pack(ctx_, kernels::WeightFormat::f32);  // whose products don't depend on the rows beside
   caches_ = model_->new_caches({});
   auto kept = model_->new_state(*caches_);
   EXPECT_FALSE(kept->read_at_once()) << "it stays";

@@ -346,7 +346,8 @@ TEST_P(Choice, LinesAboutItemsDoNotDependOnTheOthers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Archs, Choice,
-                         testing::Values(Arch::decoder, Arch::double_decoder, Arch::encoder_decoder, Arch::yoco),
+                         testing::Values(Arch::decoder, Arch::double_decoder, Arch::encoder_decoder, Arch::yoco,
+                                         Arch::block_transformer),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 TEST(ChoiceShare, StandardErrorIsThatOfASample) {

@@ -71,7 +71,7 @@ TEST(Contenders, AMuStandsBesideOthersInTheirOwnForm) {
   mu->role = ContenderRole::given;
   mu->config.rope_ntk_factor = 2;
   family = family_of(*mu, 512);
-  EXPECT_EQ(family.size(), 8u);
+  EXPECT_EQ(family.size(), 9u);
   for (const Contender& each : family) {
     EXPECT_EQ(each.refusal, "") << each.name;
     if (each.name == "mu 8+4") {

@@ -45,12 +45,13 @@ TEST(Mu, Float32IsWithinTheCasesTolerance) {
   EXPECT_EQ(find(report, "draws").compared, 2);
 }
 
-// The recorded logits are float32, off by 5.6e-6 from float64 (the case's "measured").
+// The recorded logits are float32, off by 5.6e-6 from float64 (the case's "measured"): ours by as much again at most,
+// and a loss, a difference of a logit and an average of them, by twice that.
 TEST(Mu, ReferenceIsAsCloseAsTheRecordedNumbersAreToFloat64) {
   ParityReport report = check(mu_case(), Precision::reference());
   EXPECT_TRUE(report.ok());
   EXPECT_LE(find(report, "logits").worst, 1.2e-5);
-  EXPECT_LE(find(report, "loss").worst, 1e-6);
+  EXPECT_LE(find(report, "loss").worst, 1.2e-5);
   EXPECT_LE(find(report, "gradient").worst, 1e-5);
   EXPECT_LE(find(report, "zero_gradient").worst, 1e-9);
 }

@@ -110,7 +110,8 @@ TEST_P(Recall, TiesAreWrongAndLongPromptsAreCounted) {
   EXPECT_EQ(evaluate_recall(*model_, tape_, tokenizer_, bos_, {longer}).accuracy(), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, Recall, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
+INSTANTIATE_TEST_SUITE_P(Archs, Recall,
+                         testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco, Arch::block_transformer),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 }  // namespace

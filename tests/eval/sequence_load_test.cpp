@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "arch/model_check.h"
+#include "cache/recent_rows.h"
 #include "eval/serving_load.h"
 
 namespace tandem::test {
@@ -15,6 +18,17 @@ ModelConfig long_rows(ModelConfig config) {
 
 class Loads : public testing::TestWithParam<NamedConfig> {
  protected:
+  // Pages of the shared keys and values of all tokens, and of the lower half's latest ones, whose pages are measured
+  // with a single token.
+  int64_t yoco_bytes(int64_t tokens) {
+    auto pages = [](int64_t count) { return (count + kPageTokens - 1) / kPageTokens; };
+    int64_t keep = config_.self_decoder == SelfDecoder::sliding_window ? config_.window - 1 : 1;
+    int64_t gone = std::max<int64_t>(0, tokens - keep - RecentRows::kSlack) / kPageTokens;
+    int64_t shared = kPageTokens * 2 * config_.kv_heads() * config_.head_size() * 4;
+    int64_t recent = measure_cache(tape_, *model_, 1, 48)->live - shared;
+    return pages(tokens) * shared + (pages(tokens) - gone) * recent;
+  }
+
   ModelConfig config_ = long_rows(GetParam().config);
   Context ctx_{1};
   std::unique_ptr<Model> model_ = random_model(config_, Precision::float32());
@@ -26,9 +40,11 @@ TEST_P(Loads, FiguresAreThoseOfWholePages) {
     StateBytes figures = *measure_cache(tape_, *model_, context, 48);
     SequencePages pages = sequence_pages(*model_, context, 0);
     if (config_.arch == Arch::yoco) {
-      // The lower half gives pages back as it goes on, and has room for a pass and for taking back what it wrote.
+      // The lower half gives pages back as it goes on, while room for a pass and for taking back what it wrote is kept
+      // for it: it holds less than it is given, and exactly what its latest tokens need.
       EXPECT_LE(figures.live, pages.writing) << context;
-      EXPECT_LE(figures.with_encoder, pages.reading) << context;
+      EXPECT_EQ(figures.live, yoco_bytes(context)) << context;
+      EXPECT_EQ(figures.with_encoder, figures.live) << context;
     } else {
       EXPECT_EQ(figures.live, pages.writing) << context;
       EXPECT_EQ(figures.with_encoder, pages.reading) << context;
@@ -43,6 +59,35 @@ TEST_P(Loads, FiguresAreThoseOfWholePages) {
     ASSERT_TRUE(load.resize(2, 48));
     load.write();
     EXPECT_EQ(load.sequences(), 2);
+  }
+}
+
+// What is timed is a whole cycle: every stack of layers runs as often as it does while a long text is written.
+TEST_P(Loads, StepsAreThoseOfWholeCycles) {
+  for (int64_t context : {5, 6, 7, 8, 9, 66}) {
+    SequenceLoad load(tape_, *model_, context, 2);
+    ASSERT_TRUE(load.resize(2, 48));
+    load.write();
+    ctx_.profiler().enable(true);
+    auto counts = [&] {
+      std::map<std::string_view, int64_t> out;
+      for (const ProfileEntry& entry : ctx_.profiler().entries()) out[entry.name] = entry.calls;
+      return out;
+    };
+    std::map<std::string_view, int64_t> before = counts();
+    load.write();
+    std::map<std::string_view, int64_t> one = counts();
+    for (int i = 0; i < 3; ++i) load.write();
+    std::map<std::string_view, int64_t> four = counts();
+    for (auto& [name, count] : one) {
+      int64_t calls = count - before[name];
+      EXPECT_EQ(four[name] - count, 3 * calls) << name << " at " << context;
+    }
+    if (config_.arch != Arch::block_transformer || config_.block.embedder != BlockEmbedder::lookup) continue;
+    if (config_.block.token_decoder == TokenDecoder::cross_attention) continue;
+    // The block decoder once, the token decoder for every token.
+    EXPECT_EQ(one["attention"] - before["attention"],
+              config_.n_encoder_layers + config_.block.length * config_.n_decoder_layers);
   }
 }
 

@@ -78,7 +78,7 @@ TEST(HostileSafetensors, MissingOrWrongFields) {
   EXPECT_EQ(refusal_of_tensor(R"("dtype":"F32","shape":[1])", 4),
             "missing key in JSON: tensor 'w' of F: expected 'data_offsets'");
   EXPECT_EQ(refusal_of_tensor(R"("dtype":"F7","shape":[1],"data_offsets":[0,4])", 4),
-            "unsupported element type: tensor 'w' of F: got 'F7', expected F32, BF16, F64, I32, I64, U8 or BOOL");
+            "unsupported element type: tensor 'w' of F: got 'F7', expected F32, BF16, F16, F64, I32, I64, U8 or BOOL");
   for (const char* shape :
        {"3", "{}", "null", "[-1]", "[1.0]", "[\"1\"]", "[true]", "[[1]]", "[18446744073709551615]"}) {
     std::string message = refusal_of_tensor(fmt::format(R"("dtype":"U8","shape":{},"data_offsets":[0,1])", shape), 1);

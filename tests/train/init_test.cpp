@@ -157,7 +157,7 @@ TEST_P(Init, GoesOnWithoutItsModel) {
 TEST_P(Init, NewTokensGetFreshRowsAndTheRestStays) {
   RunConfig config = load("tuned", {"data.add_tokens=<tool>,<note>,<s>"});  // <s> is there already
   std::unique_ptr<Model> source = source_model();
-  int64_t rows = source->config().vocab_size, width = source->config().dim;
+  int64_t rows = source->config().vocab_size;
   EXPECT_EQ(config.model.vocab_size, rows + 2);
   Tokenizer before = Tokenizer::load(folder_ / "source/model/tokenizer.json");
   Tokenizer after = with_special_tokens(before, config.data.add_tokens);
@@ -171,13 +171,15 @@ TEST_P(Init, NewTokensGetFreshRowsAndTheRestStays) {
     std::vector<float> old = test::values(source->parameters().find(p.name())->master());
     EXPECT_TRUE(std::equal(old.begin(), old.end(), now.begin())) << p.name();
     if (p.group() != MupGroup::embedding) continue;
+    int64_t width = p.master().row_size();
     ASSERT_EQ(now.size(), static_cast<size_t>((rows + 2) * width));
     std::vector<float> drawn = test::values(fresh->parameters().find(p.name())->master());
     EXPECT_TRUE(std::equal(now.begin() + rows * width, now.end(), drawn.begin() + rows * width));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Archs, Init, testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco),
+INSTANTIATE_TEST_SUITE_P(Archs, Init,
+                         testing::Values(Arch::decoder, Arch::double_decoder, Arch::yoco, Arch::block_transformer),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 // Fresh rows are spread as the embedding's: uniform within +-sqrt(2) sqrt(6 / (V + d)), whatever the model learnt.

@@ -136,7 +136,8 @@ TEST_P(StepOf, WithoutLabelsChangesNothing) {
   EXPECT_TRUE(test::same_parameters(bench.model->parameters(), fresh.model->parameters()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Architectures, StepOf, testing::Values(Arch::double_decoder, Arch::decoder, Arch::yoco),
+INSTANTIATE_TEST_SUITE_P(Architectures, StepOf,
+                         testing::Values(Arch::double_decoder, Arch::decoder, Arch::yoco, Arch::block_transformer),
                          [](const auto& arch) { return std::string(arch_name(arch.param)); });
 
 }  // namespace
