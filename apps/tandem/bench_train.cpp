@@ -3,15 +3,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <numeric>
+#include <optional>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/statistics.h"
 #include "bench.h"
+#include "dist/collectives.h"
 #include "formats/chrome_trace.h"
 #include "kernels/peak.h"
 #include "output.h"
+#include "ranks.h"
 #include "train/init.h"
+#include "train/row_share.h"
 #include "train/run_config.h"
 #include "train/step.h"
 
@@ -33,13 +38,19 @@ struct Measured {
   std::vector<ProfileEvent> events;
   double profiled_seconds = 0;
   kernels::Peak peak;
-  double peak_flops = 0;  // of the precision
+  double peak_flops = 0;  // of the precision, of all ranks together
+  double rank_peak_flops = 0;
   double flops_per_token = 0;
   int64_t tokens_per_step = 0;
   int64_t parameters = 0;
   int64_t non_embedding_parameters = 0;
   int64_t peak_rss_bytes = 0;
   std::string_view precision;
+  // Of several ranks, in the measured steps.
+  int ranks = 1;
+  bool zero = false;
+  int64_t bytes_per_step = 0;
+  double wait_seconds = 0;
 };
 
 // Measuring the machine's peak takes about a second.
@@ -59,13 +70,13 @@ Batch random_batch(const ModelConfig& config, int64_t rows, Rng& rng) {
   return batch;
 }
 
-// One optimizer step of the run's micro-batches.
-double one_step(TrainingStep& step, const Model& model, const Batch& rows, int64_t grad_accum, Rng& rng) {
+// One optimizer step of this rank's micro-batches.
+double one_step(TrainingStep& step, const Model& model, const Batch& rows, int64_t passes, Rng& rng) {
   Stopwatch watch;
-  for (int64_t micro = 0; micro < grad_accum; ++micro) {
+  for (int64_t micro = 0; micro < passes; ++micro) {
     Batch batch = rows;
     model.prepare(batch, rng);
-    step.accumulate(batch);
+    step.accumulate(batch, micro == passes - 1);
   }
   step.finish(0.01);
   return watch.seconds();
@@ -77,25 +88,39 @@ int64_t peak_rss() {
   return int64_t{usage.ru_maxrss} * 1024;
 }
 
-Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
-  Context ctx(static_cast<int>(run.threads));
+// Over all ranks.
+double total(Communicator& ranks, double value) {
+  all_reduce(ranks, std::span<double>(&value, 1));
+  return value;
+}
+
+Measured measure(Communicator& ranks, const RunConfig& run, const BenchTrainOptions& options) {
+  Context ctx(threads_for(ranks, static_cast<int>(run.threads)));
   Precision precision = choose_precision(run.precision, ctx.isa());
   ModelConfig config = resolve_model(run);
+  RowShare share = share_of_rows(run.micro_batch, run.grad_accum, ranks.rank(), ranks.size());
   auto model = make_model(config, precision, ParameterStore::Gradients::wanted, options.config);
   model->parameters().initialise(static_cast<uint64_t>(run.seed));
-  Optimizer optimizer(ctx, model->parameters(), run.optimizer, config.matrix_rate_factor());
+  std::optional<DataParallel> parallel;
+  if (ranks.size() > 1) parallel.emplace(ranks, ctx, model->parameters(), DataParallelOptions{.zero = run.zero});
+  Optimizer optimizer(ctx, model->parameters(), run.optimizer, config.matrix_rate_factor(),
+                      parallel ? parallel->owned() : std::vector<ElementRange>{});
   Tape tape(ctx, precision, Tape::Mode::record);
   tape.set_recompute(run.recompute);
-  TrainingStep step(*model, tape, optimizer);
+  TrainingStep step(*model, tape, optimizer, parallel ? &*parallel : nullptr);
   Rng rng(static_cast<uint64_t>(run.seed), 0);
-  Batch batch = random_batch(config, run.micro_batch, rng);
+  Batch batch = random_batch(config, share.rows, rng);
   batch.objective = objective_of(run);
 
   Measured m;
-  one_step(step, *model, batch, run.grad_accum, rng);  // prepares primitives, touches memory
+  one_step(step, *model, batch, share.passes, rng);  // prepares primitives, touches memory
   Stopwatch watch;
-  while (static_cast<int64_t>(m.step_seconds.size()) < options.min_steps || watch.seconds() < options.seconds) {
-    m.step_seconds.push_back(one_step(step, *model, batch, run.grad_accum, rng));
+  bool more = true;
+  while (more) {
+    Traffic before = ranks.traffic();
+    m.step_seconds.push_back(one_step(step, *model, batch, share.passes, rng));
+    m.bytes_per_step = ranks.traffic().bytes_sent - before.bytes_sent;
+    m.wait_seconds += ranks.traffic().wait_seconds - before.wait_seconds;
     // Of training alone: measuring the peak rate reads a large buffer of its own.
     if (m.peak_rss_bytes == 0) m.peak_rss_bytes = peak_rss();
     // The peak is taken between the steps: shared machines change their speed within seconds.
@@ -105,15 +130,22 @@ Measured measure(const RunConfig& run, const BenchTrainOptions& options) {
       m.peak.f32_flops = std::max(m.peak.f32_flops, peak.f32_flops);
       m.peak.read_bytes_per_second = std::max(m.peak.read_bytes_per_second, peak.read_bytes_per_second);
     }
+    more = static_cast<int64_t>(m.step_seconds.size()) < options.min_steps || watch.seconds() < options.seconds;
+    more = broadcast(ranks, int64_t{more}) != 0;
   }
+  m.ranks = ranks.size();
+  m.zero = run.zero;
   m.peak_flops = precision.activation == DType::bf16 ? m.peak.bf16_flops : m.peak.f32_flops;
+  m.rank_peak_flops = m.peak_flops;
+  m.peak_flops = total(ranks, m.peak_flops);
+  m.bytes_per_step = static_cast<int64_t>(total(ranks, static_cast<double>(m.bytes_per_step)));
   ctx.profiler().enable(true);
   ctx.profiler().keep_events(true);
-  m.profiled_seconds = one_step(step, *model, batch, run.grad_accum, rng);
+  m.profiled_seconds = one_step(step, *model, batch, share.passes, rng);
   m.ops = ctx.profiler().entries();
   m.events = ctx.profiler().events();
   m.flops_per_token = model->costs().flops_per_training_token;
-  m.tokens_per_step = batch.tokens() * run.grad_accum;
+  m.tokens_per_step = run.tokens_per_step();
   m.parameters = model->parameters().elements();
   m.non_embedding_parameters = model->non_embedding_parameters();
   m.precision = dtype_name(precision.activation);
@@ -130,7 +162,7 @@ struct Bound {
 Bound bound_of(const Measured& m, std::string_view op) {
   // Products and attention compute in the run's precision, everything else in float32.
   bool narrow = op == "matmul" || op.starts_with("attention");
-  double flops = narrow ? m.peak_flops : m.peak.f32_flops;
+  double flops = narrow ? m.rank_peak_flops : m.peak.f32_flops;
   Bound bound;
   for (const ProfileEvent& event : m.events) {
     if (event.name != op) continue;
@@ -159,7 +191,16 @@ OrderedJson to_json(const Measured& m, const BenchTrainOptions& options) {
                   {"mfu", rate * m.flops_per_token / m.peak_flops},
                   {"peak_flops", m.peak_flops},
                   {"peak_read_bytes_per_second", m.peak.read_bytes_per_second},
-                  {"peak_rss_bytes", m.peak_rss_bytes}};
+                  {"peak_rss_bytes", m.peak_rss_bytes},
+                  {"communication", nullptr}};
+  if (m.ranks > 1) {
+    double all_seconds = std::accumulate(m.step_seconds.begin(), m.step_seconds.end(), 0.0);
+    out["communication"] = {{"ranks", m.ranks},
+                            {"zero", m.zero},
+                            {"bytes_per_step", m.bytes_per_step},
+                            {"wait_seconds", m.wait_seconds},
+                            {"wait_share", m.wait_seconds / all_seconds}};
+  }
   OrderedJson ops = OrderedJson::array();
   double known = 0;
   std::vector<ProfileEntry> sorted = m.ops;
@@ -194,6 +235,10 @@ void print_table(const OrderedJson& j) {
              j["config"].get<std::string>(), j["precision"].get<std::string>(), j["tokens_per_second"].get<double>(),
              j["tokens_per_second_best"].get<double>(), 100 * j["mfu"].get<double>(),
              j["peak_flops"].get<double>() / 1e9, j["peak_rss_bytes"].get<double>() / (1 << 20));
+  if (const OrderedJson& c = j["communication"]; !c.is_null()) {
+    fmt::print("{} ranks: {:.1f} MB sent per step, rank 0 waited {:.1f} % of the time\n", c["ranks"].get<int>(),
+               c["bytes_per_step"].get<double>() / 1e6, 100 * c["wait_share"].get<double>());
+  }
   fmt::print("{:<24} {:>7} {:>10} {:>7} {:>10} {:>8}   {}\n", "op", "calls", "seconds", "share", "GFLOP/s", "GB/s",
              "share of its bound");
   for (const auto& op : j["ops"]) {
@@ -207,17 +252,18 @@ void print_table(const OrderedJson& j) {
   }
 }
 
-// A step of the published runs is a million tokens; one row is enough to see the speed. What the command line names
-// stands behind these and wins.
-std::vector<std::string> with_small_step(const std::vector<std::string>& overrides) {
-  std::vector<std::string> all{"micro_batch=1", "grad_accum=1"};
+// A step of the published runs is a million tokens; one row for each rank is enough to see the speed. What the command
+// line names stands behind these and wins.
+std::vector<std::string> with_small_step(const std::vector<std::string>& overrides, int ranks) {
+  std::vector<std::string> all{"micro_batch=1", fmt::format("grad_accum={}", ranks)};
   all.insert(all.end(), overrides.begin(), overrides.end());
   return all;
 }
 
-int run_bench_train(const BenchTrainOptions& options) {
-  RunConfig run = load_run_config(options.config, with_small_step(options.overrides));
-  Measured measured = measure(run, options);
+int bench_on(Communicator& ranks, const BenchTrainOptions& options) {
+  RunConfig run = load_run_config(options.config, with_small_step(options.overrides, ranks.size()));
+  Measured measured = measure(ranks, run, options);
+  if (ranks.rank() > 0) return 0;
   if (!options.trace.empty()) {
     write_file_atomically(options.trace, chrome_trace(measured.events, "tandem bench train " + options.config));
   }
@@ -230,6 +276,10 @@ int run_bench_train(const BenchTrainOptions& options) {
   return 0;
 }
 
+int run_bench_train(const BenchTrainOptions& options) {
+  return on_ranks([&](Communicator& ranks) { return bench_on(ranks, options); });
+}
+
 }  // namespace
 
 void add_bench_train(CLI::App& bench, Action& action) {
@@ -237,8 +287,9 @@ void add_bench_train(CLI::App& bench, Action& action) {
   CLI::App* verb =
       bench.add_subcommand("train", "training steps on random tokens: tokens/s, share of the peak, memory");
   verb->add_option("CONFIG", options->config, "run config (TOML); data is not needed")->required();
-  verb->add_option("KEY=VALUE", options->overrides,
-                   "settings that override the config's; unless named here, micro_batch=1 and grad_accum=1");
+  verb->add_option(
+      "KEY=VALUE", options->overrides,
+      "settings that override the config's; unless named here, micro_batch=1 and grad_accum=1 (one per rank)");
   verb->add_option("--seconds", options->seconds, "measure for about this long")->check(CLI::Range(0.0, 3600.0));
   verb->add_option("--trace", options->trace, "write one step as a trace for chrome://tracing or Perfetto");
   verb->add_flag("--json", options->json, "print one JSON object");

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "arch/model_folder.h"
 #include "base/error.h"
@@ -12,7 +13,11 @@
 #include "model_options.h"
 #include "output.h"
 #include "train/init.h"
+#include "train/row_share.h"
 #include "train/run_config.h"
+#include "train/scaling.h"
+#include "train/sharding.h"
+#include "train/trainer.h"
 #include "verbs.h"
 
 namespace tandem::app {
@@ -25,11 +30,13 @@ struct Options {
   std::string precision;
   bool rates = false;
   bool json = false;
+  ScalingMachine machine{.ranks = 0, .flops = 400e12, .bandwidth = 50e9, .latency = 5e-6};
 };
 
 struct Subject {
   ModelConfig model;
   Precision precision;
+  std::optional<RunConfig> run;
 };
 
 // A folder is a model; anything else is a run config.
@@ -42,11 +49,12 @@ Subject read_subject(const Options& options, Isa isa) {
                         .hint = "inspect a run config (.toml) to try other sizes"});
     }
     return {read_model_config(options.subject),
-            chosen_precision(options.precision.empty() ? "auto" : options.precision, isa)};
+            chosen_precision(options.precision.empty() ? "auto" : options.precision, isa), std::nullopt};
   }
   RunConfig run = load_run_config(options.subject, options.overrides);
   return {resolve_model(run),
-          options.precision.empty() ? choose_precision(run.precision, isa) : chosen_precision(options.precision, isa)};
+          options.precision.empty() ? choose_precision(run.precision, isa) : chosen_precision(options.precision, isa),
+          run};
 }
 
 // oneDNN's choice for the product of a layer's MLP over a row of tokens.
@@ -74,6 +82,35 @@ OrderedJson kernels_json(Context& ctx, const Subject& subject, bool rates) {
   return json;
 }
 
+// What a step of the run costs on several ranks.
+OrderedJson scaling_json(const Options& options, const Subject& subject, const Model& model) {
+  if (options.machine.ranks == 0) return nullptr;
+  if (!subject.run) {
+    throw InputError({.what = "--ranks is about a step of a run", .where = options.subject, .got = "a model folder"});
+  }
+  const RunConfig& run = *subject.run;
+  int ranks = options.machine.ranks;
+  RowShare share = share_of_rows(run.micro_batch, run.grad_accum, 0, ranks);
+  const ParameterStore& parameters = model.parameters();
+  Sharding sharding(parameters, ranks, default_bucket_elements(parameters.elements(), ranks));
+  ScalingJob job{.parameters = static_cast<double>(parameters.elements()),
+                 .flops_per_token = model.costs().flops_per_training_token,
+                 .tokens_per_step = static_cast<double>(run.tokens_per_step()),
+                 .passes = static_cast<double>(share.passes),
+                 .buckets = static_cast<double>(sharding.buckets().size()),
+                 .zero = run.zero};
+  OrderedJson json{{"ranks", ranks},
+                   {"zero", run.zero},
+                   {"bytes_per_step", predicted_step_bytes(run, parameters, ranks)},
+                   {"tokens_per_step", run.tokens_per_step()},
+                   {"buckets", sharding.buckets().size()},
+                   {"rank_flops", options.machine.flops},
+                   {"bandwidth", options.machine.bandwidth},
+                   {"latency", options.machine.latency}};
+  json.update(to_json(predict(job, options.machine)));
+  return json;
+}
+
 OrderedJson inspect(const Options& options) {
   Context ctx(options.threads);
   Subject subject = read_subject(options, ctx.isa());
@@ -92,7 +129,8 @@ OrderedJson inspect(const Options& options) {
           {"cache_bytes_constant", costs.cache_bytes_constant},
           {"context", subject.model.max_seq_len},
           {"precision", dtype_name(subject.precision.activation)},
-          {"kernels", kernels_json(ctx, subject, options.rates)}};
+          {"kernels", kernels_json(ctx, subject, options.rates)},
+          {"scaling", scaling_json(options, subject, *model)}};
 }
 
 std::string report(const OrderedJson& json) {
@@ -123,6 +161,15 @@ std::string report(const OrderedJson& json) {
     line("peak bf16, GFLOP/s", fmt::format("{:.0f}", rates["bf16_flops"].get<double>() / 1e9));
     line("memory read, GB/s", fmt::format("{:.1f}", rates["read_bytes_per_second"].get<double>() / 1e9));
   }
+  if (const OrderedJson& s = json["scaling"]; !s.is_null()) {
+    line("ranks", fmt::format("{}{}", s["ranks"].get<int>(), s["zero"].get<bool>() ? ", moments shared out" : ""));
+    line("MB sent per step, all ranks", fmt::format("{:.3f}", s["bytes_per_step"].get<double>() / 1e6));
+    line("seconds per step",
+         fmt::format("{:.4g}: {:.4g} of computing, {:.4g} of waiting", s["step_seconds"].get<double>(),
+                     s["compute_seconds"].get<double>(), s["exposed_seconds"].get<double>()));
+    line("tokens per second", fmt::format("{:.4g}", s["tokens_per_second"].get<double>()));
+    line("efficiency", fmt::format("{:.1f} %", 100 * s["efficiency"].get<double>()));
+  }
   return text;
 }
 
@@ -147,6 +194,17 @@ void add_inspect_verb(CLI::App& app, Action& action) {
   verb->add_option("--precision", options->precision, "auto, float32 or bf16; left out: the run config's")
       ->check(CLI::IsMember({"auto", "float32", "bf16"}));
   verb->add_flag("--rates", options->rates, "Measure what the machine can do at most (a second)");
+  verb->add_option("--ranks", options->machine.ranks, "Predict a step of the run on so many ranks (docs/scaling.md)")
+      ->check(CLI::Range(1, 1 << 20));
+  verb->add_option("--rank-flops", options->machine.flops, "With --ranks: FLOP/s that one reaches in training")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--bandwidth", options->machine.bandwidth, "With --ranks: bytes/s that one sends and receives")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--latency", options->machine.latency, "With --ranks: seconds of a message")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, &action] { action = [options] { return run(*options); }; });
 }

@@ -5,7 +5,8 @@ namespace tandem::app {
 
 inline constexpr int kInterruptedExit = 130;
 
-// While one lives, SIGINT and SIGTERM set a flag instead of ending the program. The first one writes `notice` (a
+// While one lives, SIGINT, SIGTERM and SIGUSR1 (which mpirun and batch systems hand on without ending the job) set a
+// flag instead of ending the program. The first one writes `notice` (a
 // literal with its line break; null: nothing) to stderr. A second signal ends the program at once, or is noted like the
 // first.
 class InterruptScope {

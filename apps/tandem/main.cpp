@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "dist/launch.h"
 #include "output.h"
 #include "usage.h"
 #include "verbs.h"
@@ -51,6 +52,8 @@ int run(int argc, char** argv) {
     print_about(app, request);
     return 0;
   } catch (const CLI::ParseError& error) {
+    // Processes that mpirun started have the same command line: one of them says what is wrong with it.
+    if (launch().rank > 0) return kBadInput;
     throw usage_error(app, error);
   }
   int code = action ? action() : kBadInput;

@@ -1,4 +1,5 @@
 // tandem train: a run from its config to its model folder.
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -9,6 +10,8 @@
 #include "interrupt.h"
 #include "kernels/context.h"
 #include "output.h"
+#include "ranks.h"
+#include "train/estimate.h"
 #include "train/init.h"
 #include "train/progress.h"
 #include "train/run_config.h"
@@ -35,6 +38,11 @@ void print_result(const TrainResult& r) {
                         r.heldout->bits_per_byte, 100 * r.heldout->accuracy);
   }
   write_output(fmt::format("{} steps, {} tokens{}; model in {}\n", r.steps, r.tokens, score, r.model.string()));
+  if (!r.communication) return;
+  const CommunicationResult& c = *r.communication;
+  write_output(fmt::format("{} ranks sent {} per step; rank 0 waited {:.1f} % of its steps\n", c.ranks,
+                           bytes_text(static_cast<int64_t>(c.bytes_per_step)),
+                           100 * c.wait_seconds / std::max(c.step_seconds, 1e-9)));
 }
 
 // As a POSIX shell reads it back: a command that the program prints can be pasted.
@@ -48,7 +56,8 @@ std::string shell_word(const std::string& word) {
 
 int report(const TrainResult& result, const Options& options, const RunConfig& config) {
   if (result.end == TrainResult::End::stopped) {
-    std::string command = "tandem train " + shell_word(options.config);
+    std::string command = result.communication ? fmt::format("mpirun -n {} ", result.communication->ranks) : "";
+    command += "tandem train " + shell_word(options.config);
     for (const std::string& assignment : options.overrides) command += " " + shell_word(assignment);
     fmt::print(stderr, "stopped at step {}; go on with: {}\n", result.steps, command);
     return kInterruptedExit;
@@ -77,13 +86,16 @@ int print_plan(const Options& options, const RunConfig& config) {
   return 0;
 }
 
-int run(const Options& options) {
-  RunConfig config = load_run_config(options.config, options.overrides);
-  if (options.dry_run) return print_plan(options, config);
+int train_on(Communicator& ranks, const Options& options) {
+  // mpirun makes SIGTERM of Ctrl-C and sends it again, so that there a second signal says nothing new.
   InterruptScope interrupts(
-      "finishing the step and saving; a second signal ends the program at once, and the steps "
-      "since the last checkpoint are done again\n");
-  Context ctx(static_cast<int>(config.threads));
+      ranks.rank() == 0 ? "finishing the step and saving; a second signal ends the program at once, and the steps "
+                          "since the last checkpoint are done again\n"
+                        : nullptr,
+      ranks.size() == 1 ? InterruptScope::Again::ends : InterruptScope::Again::noted);
+  RunConfig config = load_run_config(options.config, options.overrides);
+  if (options.dry_run) return ranks.rank() == 0 ? print_plan(options, config) : 0;
+  Context ctx(threads_for(ranks, static_cast<int>(config.threads)));
   ProgressDisplay display;
   TrainHooks hooks;
   hooks.validate = validate;
@@ -92,7 +104,14 @@ int run(const Options& options) {
   hooks.progress = [&](const TrainProgress& progress) { display.show(progress); };
   hooks.notice = [&](const std::string& line) { display.say(line); };
   hooks.should_stop = interrupted;
-  return report(train(ctx, config, hooks), options, config);
+  hooks.ranks = &ranks;
+  TrainResult result = train(ctx, config, hooks);
+  if (ranks.rank() == 0) return report(result, options, config);
+  return result.end == TrainResult::End::stopped ? kInterruptedExit : 0;
+}
+
+int run(const Options& options) {
+  return on_ranks([&](Communicator& ranks) { return train_on(ranks, options); });
 }
 
 int print_fields() {

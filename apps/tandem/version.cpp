@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "commit.h"
+#include "dist/launch.h"
 #include "kernels/isa.h"
 #include "kernels/matrix_library.h"
 
@@ -30,6 +31,7 @@ std::string version_text() {
   text += fmt::format("compiler: g++ {}\n", __VERSION__);
   text += fmt::format("instruction set: {}\n", isa_text());
   text += fmt::format("matrix products: {}\n", kernels::matrix_library());
+  if (std::string mpi = mpi_library(); !mpi.empty()) text += fmt::format("MPI: {}\n", mpi);
   text += fmt::format("fmt: {}.{}.{}\n", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
   text += fmt::format("nlohmann-json: {}.{}.{}\n", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
                       NLOHMANN_JSON_VERSION_PATCH);

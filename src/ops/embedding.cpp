@@ -18,11 +18,13 @@ Var embedding(Tape& tape, const Weight& table, std::span<const int32_t> ids) {
   }
   Var out = tape.residual({static_cast<int64_t>(ids.size()), dim});
   kernels::embedding_forward(tape.context(), out->value, table.value, ids);
-  tape.on_backward([out, grad = table.grad, ids](Tape& t) {
-    if (!out->grad.defined()) return;
-    if (grad.defined()) kernels::embedding_backward(t.context(), grad, out->grad, ids);
-    t.drop_gradient(out);
-  });
+  tape.on_backward(
+      [out, grad = table.grad, ids](Tape& t) {
+        if (!out->grad.defined()) return;
+        if (grad.defined()) kernels::embedding_backward(t.context(), grad, out->grad, ids);
+        t.drop_gradient(out);
+      },
+      {table.grad});
   return out;
 }
 

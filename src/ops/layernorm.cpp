@@ -11,13 +11,15 @@ Var layernorm(Tape& tape, Var x, const Weight& weight, const Weight& bias, doubl
   Tensor mean = tape.arena().tensor(tape.precision().residual, {tokens});
   Tensor r = tape.arena().tensor(tape.precision().residual, {tokens});
   kernels::layernorm_forward(tape.context(), out->value, mean, r, x->value, weight.value, bias.value, eps);
-  tape.on_backward([=](Tape& t) {
-    if (!out->grad.defined()) return;
-    Tape::GradientSlot dx = t.gradient_slot(x);
-    kernels::layernorm_backward(t.context(), dx.tensor, dx.accumulate, weight.grad, bias.grad, out->grad, x->value,
-                                mean, r, weight.value);
-    t.drop_gradient(out);
-  });
+  tape.on_backward(
+      [=](Tape& t) {
+        if (!out->grad.defined()) return;
+        Tape::GradientSlot dx = t.gradient_slot(x);
+        kernels::layernorm_backward(t.context(), dx.tensor, dx.accumulate, weight.grad, bias.grad, out->grad, x->value,
+                                    mean, r, weight.value);
+        t.drop_gradient(out);
+      },
+      {weight.grad, bias.grad});
   return out;
 }
 

@@ -37,11 +37,13 @@ Var linear(Tape& tape, Var x, const Weight& weight, bool shared_grad) {
   check_shape("linear", "x", x->value, {tokens, in});
   Var out = tape.activation({tokens, out_size}, shared_grad);
   multiply(tape, out->value, x->value, weight);
-  tape.on_backward([=](Tape& t) {
-    if (!out->grad.defined()) return;
-    linear_backward(t, out->grad, x, weight);
-    t.drop_gradient(out);
-  });
+  tape.on_backward(
+      [=](Tape& t) {
+        if (!out->grad.defined()) return;
+        linear_backward(t, out->grad, x, weight);
+        t.drop_gradient(out);
+      },
+      {weight.grad});
   return out;
 }
 
@@ -52,11 +54,13 @@ Var linear_residual(Tape& tape, Var residual, Var x, const Weight& weight) {
   Var out = tape.residual({tokens, out_size});
   multiply(tape, out->value, x->value, weight);
   kernels::add(tape.context(), out->value, out->value, residual->value);
-  tape.on_backward([=](Tape& t) {
-    if (!out->grad.defined()) return;
-    linear_backward(t, out->grad, x, weight);
-    t.move_gradient(residual, out);
-  });
+  tape.on_backward(
+      [=](Tape& t) {
+        if (!out->grad.defined()) return;
+        linear_backward(t, out->grad, x, weight);
+        t.move_gradient(residual, out);
+      },
+      {weight.grad});
   return out;
 }
 

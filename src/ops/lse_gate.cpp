@@ -13,16 +13,18 @@ Var lse_gate(Tape& tape, const AttentionOutput& a, const AttentionOutput& b, con
   kernels::lse_gate_forward(tape.context(), out->value.view(by_head), a.o->value.view(by_head),
                             b.o->value.view(by_head), lse(a.source_lse), lse(b.source_lse), bias.value,
                             temperature.value);
-  tape.on_backward([=](Tape& t) {
-    if (!out->grad.defined()) return;
-    auto d_lse = [&](Var v) { return Tensor(t.gradient_slot(v).tensor.data, v->grad_dtype, {heads, tokens}); };
-    Tensor da = t.gradient_slot(a.o).tensor.view(by_head), db = t.gradient_slot(b.o).tensor.view(by_head);
-    Tensor dlse_a = d_lse(a.source_lse), dlse_b = d_lse(b.source_lse);
-    kernels::lse_gate_backward(t.context(), da, db, dlse_a, dlse_b, bias.grad, temperature.grad,
-                               out->grad.view(by_head), a.o->value.view(by_head), b.o->value.view(by_head),
-                               lse(a.source_lse), lse(b.source_lse), bias.value, temperature.value);
-    t.drop_gradient(out);
-  });
+  tape.on_backward(
+      [=](Tape& t) {
+        if (!out->grad.defined()) return;
+        auto d_lse = [&](Var v) { return Tensor(t.gradient_slot(v).tensor.data, v->grad_dtype, {heads, tokens}); };
+        Tensor da = t.gradient_slot(a.o).tensor.view(by_head), db = t.gradient_slot(b.o).tensor.view(by_head);
+        Tensor dlse_a = d_lse(a.source_lse), dlse_b = d_lse(b.source_lse);
+        kernels::lse_gate_backward(t.context(), da, db, dlse_a, dlse_b, bias.grad, temperature.grad,
+                                   out->grad.view(by_head), a.o->value.view(by_head), b.o->value.view(by_head),
+                                   lse(a.source_lse), lse(b.source_lse), bias.value, temperature.value);
+        t.drop_gradient(out);
+      },
+      {bias.grad, temperature.grad});
   return out;
 }
 

@@ -90,16 +90,18 @@ Var widen_heads(Tape& tape, Var qkv, const PositionBias& bias, std::span<const i
       store_element(out->value, t, feature(bias, heads + head, own), 1.0);
     }
   });
-  tape.on_backward([=, dtable = table.grad](Tape& t) {
-    if (!out->grad.defined()) return;
-    if (dtable.defined()) add_bias_gradient(dtable, out->grad, bias, positions, buckets);
-    Tape::GradientSlot slot = t.gradient_slot(qkv);
-    if (slot.accumulate) throw LogicError({.what = "widen_heads: the projection is used twice"});
-    Tape::Converted d = t.converted(out->grad, slot.tensor.dtype);
-    copy_heads(t.context(), slot.tensor, bias.head_dim, d.tensor, bias.wide(), 3 * heads);
-    t.give_back(d);
-    t.drop_gradient(out);
-  });
+  tape.on_backward(
+      [=, dtable = table.grad](Tape& t) {
+        if (!out->grad.defined()) return;
+        if (dtable.defined()) add_bias_gradient(dtable, out->grad, bias, positions, buckets);
+        Tape::GradientSlot slot = t.gradient_slot(qkv);
+        if (slot.accumulate) throw LogicError({.what = "widen_heads: the projection is used twice"});
+        Tape::Converted d = t.converted(out->grad, slot.tensor.dtype);
+        copy_heads(t.context(), slot.tensor, bias.head_dim, d.tensor, bias.wide(), 3 * heads);
+        t.give_back(d);
+        t.drop_gradient(out);
+      },
+      {table.grad});
   return out;
 }
 

@@ -36,14 +36,35 @@ void Tape::Replay::run(Var again, Var out) {
   tape_.run_closures();
 }
 
+void Tape::expect(std::initializer_list<Tensor> gradients) {
+  for (const Tensor& gradient : gradients) {
+    if (gradient.defined()) observer_->expect(gradient.data);
+  }
+}
+
+void Tape::announce(Record& record, std::initializer_list<Tensor> gradients) {
+  if (!replaying_) expect(gradients);
+  auto* list = static_cast<const void**>(arena_.allocate(gradients.size() * sizeof(const void*) + 1));
+  size_t count = 0;
+  for (const Tensor& gradient : gradients) {
+    if (gradient.defined()) list[count++] = gradient.data;
+  }
+  record.gradients = {list, count};
+}
+
 void Tape::run_closures() {
   for (Record* record = last_; record; record = record->previous) {
     record->run(record->body, *this);
-    if (after_each_) (*after_each_)();
+    if (after_each_) {
+      (*after_each_)();
+    } else if (observer_) {
+      for (const void* gradient : record->gradients) observer_->added(gradient);
+    }
   }
 }
 
 void Tape::backward() {
+  if (observer_ && !after_each_) observer_->backward_begins();
   run_closures();
   last_ = nullptr;
 }

@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <new>
 #include <span>
 #include <type_traits>
@@ -60,6 +61,17 @@ struct Weight {
   const kernels::PackedWeight* packed = nullptr;
 };
 
+// For those who want to use the gradient of a weight as soon as it is complete. Gradients are told apart by their
+// memory (Tensor::data). Which operations add to a gradient is announced while they are recorded; what an operation
+// adds before the backward pass (ops/head.h) is in it already when that begins.
+class GradientObserver {
+ public:
+  virtual ~GradientObserver() = default;
+  virtual void expect(const void* gradient) = 0;  // the backward pass will add to it once more
+  virtual void backward_begins() = 0;             // all has been announced
+  virtual void added(const void* gradient) = 0;   // one announced addition has been made
+};
+
 class Tape {
  public:
   enum class Mode { record, no_grad };
@@ -83,12 +95,19 @@ class Tape {
   // Takes a tensor that somebody else owns as an input that needs no gradient.
   Var constant(const Tensor& value);
 
+  // Who is told about gradients of weights, from the next forward pass on; null: nobody.
+  void observe(GradientObserver* observer) { observer_ = observer; }
+
   // Leaves a closure void(Tape&) for the backward pass. Closures are copied into the arena byte by byte: capture
-  // pointers, spans and numbers, not objects with destructors.
+  // pointers, spans and numbers, not objects with destructors. `gradients`: those of weights that it adds to; undefined
+  // ones are no matter.
   template <class F>
-  void on_backward(F closure) {
+  void on_backward(F closure, std::initializer_list<Tensor> gradients = {}) {
     static_assert(std::is_trivially_copyable_v<F> && std::is_trivially_destructible_v<F>);
-    if (!recording()) return;
+    if (!recording()) {
+      if (trial_) expect(gradients);
+      return;
+    }
     void* place = arena_.allocate(sizeof(Record) + sizeof(F) + alignof(F));
     auto* record = new (place) Record;
     void* body =
@@ -98,6 +117,7 @@ class Tape {
     record->run = [](void* f, Tape& tape) { (*static_cast<F*>(f))(tape); };
     record->previous = last_;
     last_ = record;
+    if (observer_) announce(*record, gradients);
   }
 
   // The value of body(tape), a Var(Tape&) that is copied like a closure. Where sections of this kind are recomputed
@@ -108,7 +128,9 @@ class Tape {
     if (!recording() || recompute_ != kind) return body(*this);
     const Arena::Mark mark = arena_.mark();
     mode_ = Mode::no_grad;
+    trial_ = observer_ != nullptr;
     Var result = body(*this);
+    trial_ = false;
     mode_ = Mode::record;
     Var out = keep_only(result, mark);
     on_backward([out, body](Tape& t) {
@@ -164,15 +186,19 @@ class Tape {
     void (*run)(void*, Tape&);
     void* body;
     Record* previous;
+    std::span<const void* const> gradients;  // that it adds to; empty when nobody wants to know
   };
 
   // A record of its own within the backward pass, gone with its end.
   class Replay {
    public:
-    explicit Replay(Tape& tape) : tape_(tape), mark_(tape.arena_.mark()), outer_(std::exchange(tape.last_, nullptr)) {}
+    explicit Replay(Tape& tape) : tape_(tape), mark_(tape.arena_.mark()), outer_(std::exchange(tape.last_, nullptr)) {
+      tape_.replaying_ = true;
+    }
     Replay(const Replay&) = delete;
     Replay& operator=(const Replay&) = delete;
     ~Replay() {
+      tape_.replaying_ = false;
       tape_.last_ = outer_;
       tape_.arena_.release(mark_);
     }
@@ -185,6 +211,8 @@ class Tape {
     Record* outer_;
   };
 
+  void expect(std::initializer_list<Tensor> gradients);
+  void announce(Record& record, std::initializer_list<Tensor> gradients);
   Var node(const Tensor& value, DType grad_dtype, bool needs_grad);
   // Forgets what was allocated since the mark, except the value of `result`.
   Var keep_only(Var result, const Arena::Mark& mark);
@@ -198,6 +226,9 @@ class Tape {
   Arena arena_;
   BlockPool pool_;
   Record* last_ = nullptr;
+  GradientObserver* observer_ = nullptr;
+  bool trial_ = false;      // what runs will run again and add to gradients then
+  bool replaying_ = false;  // what runs was announced before
 };
 
 // LogicError unless t has this shape; names the operation and the operand.

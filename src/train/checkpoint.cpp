@@ -27,35 +27,37 @@ constexpr std::string_view kPrefix = "step-";
 
 std::string hash_of_file(const fs::path& path) { return hex64(hash64(MappedFile(path).text())); }
 
-void write_moments(const fs::path& path, const Optimizer& optimizer) {
+void write_moments(const fs::path& path, const ParameterStore& parameters, const std::deque<Moments>& moments) {
   std::vector<SafetensorsEntry> entries;
   size_t index = 0;
-  for (const Parameter& p : optimizer.parameters().all()) {
-    const Optimizer::Moments& m = optimizer.moments()[index++];
+  for (const Parameter& p : parameters.all()) {
+    const Moments& m = moments[index++];
     entries.push_back({p.name() + ".first_moment", m.first.tensor()});
     entries.push_back({p.name() + ".second_moment", m.second.tensor()});
   }
   write_safetensors(path, entries);
 }
 
-void read_moment(const SafetensorsFile& file, const std::string& name, const Tensor& to) {
+// `range` of the moment of a parameter of this shape.
+void read_moment(const SafetensorsFile& file, const std::string& name, const Shape& shape, const ElementRange& range,
+                 const Tensor& to) {
   Tensor stored = file.tensor(name);
-  if (stored.dtype != DType::f32 || !(stored.shape == to.shape)) {
+  if (stored.dtype != DType::f32 || !(stored.shape == shape)) {
     throw InputError({.what = "tensor does not fit the model",
                       .where = fmt::format("'{}' of {}", name, file.path().string()),
                       .got = fmt::format("{} {}", dtype_name(stored.dtype), stored.shape.text()),
-                      .expected = fmt::format("float32 {}", to.shape.text())});
+                      .expected = fmt::format("float32 {}", shape.text())});
   }
-  copy_convert(to, stored);
+  if (range.size() > 0) copy_convert(elements_of(to, {0, range.size()}), elements_of(stored, range));
 }
 
 void read_moments(const fs::path& path, Optimizer& optimizer) {
   SafetensorsFile file = SafetensorsFile::open(path);
   size_t index = 0;
   for (const Parameter& p : optimizer.parameters().all()) {
-    const Optimizer::Moments& m = optimizer.moments()[index++];
-    read_moment(file, p.name() + ".first_moment", m.first.tensor());
-    read_moment(file, p.name() + ".second_moment", m.second.tensor());
+    const Moments& m = optimizer.moments()[index++];
+    read_moment(file, p.name() + ".first_moment", p.shape(), m.range, m.first.tensor());
+    read_moment(file, p.name() + ".second_moment", p.shape(), m.range, m.second.tensor());
   }
 }
 
@@ -144,7 +146,8 @@ bool finished(const fs::path& folder) {
 
 fs::path CheckpointStore::path(int64_t step) const { return folder_ / fmt::format("{}{}", kPrefix, step); }
 
-void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, const Retention& retention) const {
+void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, const Retention& retention,
+                           const std::deque<Moments>& moments) const {
   if (!fs::exists(folder_)) {
     create_folder(folder_);
     sync_path(folder_.parent_path());
@@ -155,7 +158,7 @@ void CheckpointStore::save(const RunState& state, const Optimizer& optimizer, co
   try {
     create_folder(aside);
     write_parameters(aside / kWeights, optimizer.parameters());
-    write_moments(aside / kMoments, optimizer);
+    write_moments(aside / kMoments, optimizer.parameters(), moments.empty() ? optimizer.moments() : moments);
     std::string text = state_to_json(state, aside).dump(2) + "\n";
     write_file_atomically(aside / kState, text);
     remove_checkpoint(target);

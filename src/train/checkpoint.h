@@ -31,7 +31,9 @@ class CheckpointStore {
 
   // Writes step-N and then removes what needs not stay and what crashes left. JobError (disk full) leaves the earlier
   // checkpoints as they are and nothing of the new one.
-  void save(const RunState& state, const Optimizer& optimizer, const Retention& retention) const;
+  // `moments`: those of all parameters, when the optimizer has only a share of them; empty: the optimizer's.
+  void save(const RunState& state, const Optimizer& optimizer, const Retention& retention,
+            const std::deque<Moments>& moments = {}) const;
 
   // The step of the newest whole checkpoint. Others are reported and left alone. InputError when there are finished
   // checkpoints and not one of them is whole: starting from the beginning must be the user's decision.
@@ -46,7 +48,8 @@ class CheckpointStore {
   // whenever this is cut short.
   void remove_after(int64_t step) const;
 
-  // Reads state, parameters and moments of a whole checkpoint. InputError when they do not fit the model.
+  // Reads state, parameters and moments (those that the optimizer keeps) of a whole checkpoint. InputError when they do
+  // not fit the model.
   RunState load(int64_t step, Optimizer& optimizer) const;
 
   // The parameters alone.

@@ -85,12 +85,19 @@ int64_t weight_bytes(const ParameterStore& parameters) {
   return bytes;
 }
 
+std::string at_most(int64_t bytes, int machine_ranks) {
+  if (machine_ranks == 1) return fmt::format("at most the machine's {}", bytes_text(bytes));
+  return fmt::format("at most {}, a share of the machine's memory for each of {} ranks", bytes_text(bytes),
+                     machine_ranks);
+}
+
 class Probe {
  public:
   explicit Probe(const EstimateInput& input) : in_(input) {
     memory_.parameters = weight_bytes(in_.model.parameters());
     memory_.gradients = gradient_bytes(in_.model.parameters());
-    memory_.moments = 2 * 4 * in_.model.parameters().elements();
+    int64_t all = in_.model.parameters().elements();
+    memory_.moments = 2 * 4 * (in_.moment_elements < 0 ? all : in_.moment_elements);
   }
 
   // Fills in memory and seconds per token.
@@ -109,6 +116,7 @@ class Probe {
     Stopwatch watch;
     in_.optimizer.gradient_norm(1);
     update_seconds_ = kUpdatePerNorm * watch.seconds();
+    memory_.gradients += in_.exchange_bytes;
     measure_program();
     int64_t training = in_.config.micro_batch * in_.config.model.max_seq_len;
     refuse_if_too_large(training, std::max(training, in_.validation_rows * in_.config.model.max_seq_len));
@@ -141,12 +149,12 @@ class Probe {
   void refuse_if_too_large(int64_t training_tokens, int64_t most_tokens) {
     memory_.activations = extrapolate(measured_, &PassMemory::arena, most_tokens) +
                           extrapolate(measured_, &PassMemory::pool, training_tokens);
-    int64_t have = machine_memory().total;
+    int64_t have = machine_memory().total / in_.machine_ranks;
     if (!in_.config.check_memory || have == 0 || memory_.total() <= have) return;
     throw JobError({.what = "the run does not fit into memory",
                     .got = fmt::format("a need of about {}, activations {} of it", bytes_text(memory_.total()),
                                        bytes_text(memory_.activations)),
-                    .expected = fmt::format("at most the machine's {}", bytes_text(have)),
+                    .expected = at_most(have, in_.machine_ranks),
                     .hint = "a smaller micro_batch (with more grad_accum) or recompute=layers needs less; "
                             "check_memory=false tries it"});
   }
@@ -180,7 +188,7 @@ TimeEstimate time_of(const EstimateInput& in, const Probe& probe) {
   auto tokens = static_cast<double>(config.tokens_per_step());
   TimeEstimate time;
   time.step_seconds = tokens * probe.seconds_per_token() + probe.update_seconds();
-  time.tokens_per_second = tokens / time.step_seconds;
+  time.tokens_per_second = tokens * in.ranks / time.step_seconds;
   if (in.total_steps == 0) {
     time.total_seconds = config.max_seconds;
     return time;
@@ -241,13 +249,14 @@ int64_t least_output_bytes(const RunConfig& config) {
   return (kCheckpointBytes + kModelBytes) * model->parameters().elements();
 }
 
-void check_model_memory(const RunConfig& config, const ParameterStore& parameters) {
-  int64_t need = weight_bytes(parameters) + gradient_bytes(parameters) + 2 * 4 * parameters.elements();
-  int64_t have = machine_memory().total;
+void check_model_memory(const RunConfig& config, const ParameterStore& parameters, int machine_ranks) {
+  int64_t moments = 2 * 4 * parameters.elements() / (config.zero ? machine_ranks : 1);
+  int64_t need = weight_bytes(parameters) + gradient_bytes(parameters) + moments;
+  int64_t have = machine_memory().total / machine_ranks;
   if (!config.check_memory || have == 0 || need <= have) return;
   throw JobError({.what = "the model does not fit into memory",
                   .got = fmt::format("{} for parameters, gradients and the optimizer's moments", bytes_text(need)),
-                  .expected = fmt::format("at most the machine's {}", bytes_text(have)),
+                  .expected = at_most(have, machine_ranks),
                   .hint = "choose a smaller model; check_memory=false tries it"});
 }
 

@@ -62,6 +62,11 @@ struct EstimateInput {
   int64_t steps_done = 0;
   int64_t heldout_rows = 0;     // of a validation; 0: no validation
   int64_t validation_rows = 0;  // of them, in one pass
+  // Several ranks: `config` is that of one rank's share of a step.
+  int ranks = 1;                 // all of them
+  int machine_ranks = 1;         // on this machine, which have its memory together
+  int64_t moment_elements = -1;  // whose moments this rank keeps; -1: all
+  int64_t exchange_bytes = 0;    // memory for what other ranks send
 };
 
 // Trains on the run's first tokens without an update: up to kProbeTokens in passes of growing size (arena use is
@@ -74,7 +79,8 @@ inline constexpr int64_t kProbeTokens = 8192;
 
 // The part that needs no pass: JobError when parameters, gradients and moments alone are more than the machine's
 // memory (config.check_memory). For models whose memory was reserved and not yet touched.
-void check_model_memory(const RunConfig& config, const ParameterStore& parameters);
+// `machine_ranks`: processes that will have it together.
+void check_model_memory(const RunConfig& config, const ParameterStore& parameters, int machine_ranks = 1);
 
 // What a run writes at the very least besides its tokens: a checkpoint and the model.
 int64_t least_output_bytes(const RunConfig& config);

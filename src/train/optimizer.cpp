@@ -34,11 +34,23 @@ void check(const OptimizerConfig& config, const std::string& where) {
   require(config.clip >= 0, "clip", config.clip, "0 (no clipping) or more");
 }
 
-Optimizer::Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor)
+namespace {
+
+Moments new_moments(const Shape& shape, const ElementRange& range) {
+  if (range.size() == 0) return {.range = range};
+  Shape own = range.size() == shape.elements() ? shape : Shape{range.size()};
+  return {range, Storage(DType::f32, own), Storage(DType::f32, own)};
+}
+
+}  // namespace
+
+Optimizer::Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor,
+                     const std::vector<ElementRange>& owned)
     : ctx_(ctx), parameters_(parameters), config_(config), matrix_rate_factor_(matrix_rate_factor) {
   for (const Parameter& p : parameters.all()) {
     if (!p.grad().defined()) throw LogicError({.what = "optimizer over a parameter without gradient", .got = p.name()});
-    moments_.push_back({Storage(DType::f32, p.shape()), Storage(DType::f32, p.shape())});
+    ElementRange all{0, p.shape().elements()};
+    moments_.push_back(new_moments(p.shape(), owned.empty() ? all : owned.at(moments_.size())));
   }
 }
 
@@ -66,15 +78,18 @@ void Optimizer::update(double scale, double norm, double factor) {
                             .gradient_scale = scale * clip,
                             .step = updates_};
     const Moments& m = moments_[index++];
-    Tensor compute = p.has_own_compute() ? p.compute() : Tensor();
-    kernels::adamw(ctx_, p.master(), p.grad(), m.first.tensor(), m.second.tensor(), compute, step);
+    if (m.range.size() == 0) continue;
+    // All of it keeps its shape.
+    auto own = [&](const Tensor& t) { return m.range.size() == t.elements() ? t : elements_of(t, m.range); };
+    Tensor compute = p.has_own_compute() ? own(p.compute()) : Tensor();
+    kernels::adamw(ctx_, own(p.master()), own(p.grad()), m.first.tensor(), m.second.tensor(), compute, step);
   }
 }
 
 void Optimizer::reset() {
   for (const Moments& m : moments_) {
     for (const Tensor& t : {m.first.tensor(), m.second.tensor()}) {
-      std::memset(t.data, 0, static_cast<size_t>(t.bytes()));
+      if (t.defined()) std::memset(t.data, 0, static_cast<size_t>(t.bytes()));
     }
   }
   updates_ = 0;

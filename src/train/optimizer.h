@@ -3,10 +3,12 @@
 
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "base/fields.h"
 #include "kernels/context.h"
 #include "nn/parameters.h"
+#include "train/sharding.h"
 
 namespace tandem {
 
@@ -24,16 +26,20 @@ void list_fields(FieldList& fields, OptimizerConfig& config);
 // InputError for values outside their range.
 void check(const OptimizerConfig& config, const std::string& where);
 
+// The moments of some elements of a parameter: f32, of its shape when these are all, else [elements]; nothing when
+// there are none.
+struct Moments {
+  ElementRange range;
+  Storage first;
+  Storage second;
+};
+
 class Optimizer {
  public:
-  // The moments of one parameter, both f32 and of its shape.
-  struct Moments {
-    Storage first;
-    Storage second;
-  };
-
   // `matrix_rate_factor`: ModelConfig::matrix_rate_factor(). The store must outlive the optimizer and have gradients.
-  Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor);
+  // `owned`: by parameter, what this optimizer keeps moments of and updates; empty: everything.
+  Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor,
+            const std::vector<ElementRange>& owned = {});
 
   // Learning rate of a group when the schedule's factor is `factor`.
   double rate(MupGroup group, double factor) const;
@@ -43,7 +49,7 @@ class Optimizer {
   double gradient_norm(double scale) const;
 
   // One update with the gradients times `scale`, times min(1, clip / (norm + 1e-6)); `norm` is gradient_norm(scale).
-  // The rate is that of the schedule's factor, for each group.
+  // The rate is that of the schedule's factor, for each group. Elements that are not owned stay as they are.
   void update(double scale, double norm, double factor);
 
   // Moments and count of updates as at the beginning.

@@ -15,9 +15,9 @@ namespace {
 
 // What may change when a run goes on: everything else shapes its numbers.
 constexpr std::array kFree{
-    "output",           "steps",      "tokens",   "epochs",      "max_seconds",  "threads",    "checkpoint_every",
-    "keep_checkpoints", "keep_best",  "export",   "tensorboard", "check_memory", "eval_every", "eval_rows",
-    "log_every",        "data.cache", "recompute"};
+    "output",           "steps",     "tokens",     "epochs",      "max_seconds",  "threads", "checkpoint_every",
+    "keep_checkpoints", "keep_best", "export",     "tensorboard", "check_memory", "zero",    "eval_every",
+    "eval_rows",        "log_every", "data.cache", "recompute"};
 // The guard acts when a run is in trouble; the one who looks after it may then change what it does. Evaluation changes
 // nothing.
 constexpr std::array<std::string_view, 2> kFreeGroups{"guard.", "evaluation."};
@@ -89,6 +89,8 @@ void list_fields(FieldList& fields, RunConfig& config) {
   fields.add("log_every", config.log_every, "steps between lines of log.jsonl");
   fields.add("tensorboard", config.tensorboard, "write event files for TensorBoard too");
   fields.add("check_memory", config.check_memory, "refuse a run that can't fit into this machine's memory");
+  fields.add("zero", config.zero,
+             "ranks under mpirun share out the optimizer's moments instead of having all (ZeRO-1)");
   fields.group("model", [&](FieldList& group) { list_fields(group, config.model); });
   fields.group("data", [&](FieldList& group) { list_fields(group, config.data); });
   fields.group("optimizer", [&](FieldList& group) { list_fields(group, config.optimizer); });

@@ -75,6 +75,7 @@ struct RunConfig {
   int64_t log_every = 10;
   bool tensorboard = true;   // event files beside log.jsonl
   bool check_memory = true;  // refuse to begin what can't fit into this machine's memory
+  bool zero = false;         // ranks share out the optimizer's moments (ZeRO-1)
   ModelConfig model;         // vocab_size 0: that of the tokenizer
   DataConfig data;
   OptimizerConfig optimizer;

@@ -75,7 +75,8 @@ void check_run_folder(const RunConfig& config) {
   }
 }
 
-RunFolder::RunFolder(const RunConfig& config) : path_(config.output) {
+RunFolder::RunFolder(const RunConfig& config, bool writes) : path_(config.output) {
+  if (!writes) return;
   check_run_folder(config);
   bool known = fs::exists(path_ / kConfig);
   create_folder(path_);

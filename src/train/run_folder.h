@@ -20,7 +20,8 @@ class RunFolder {
   // Creates the folder with its config.toml, or opens that of an earlier start of the same run, whose config.toml then
   // takes the new length and other free settings. One process at a time: a second one gets a JobError. Otherwise errors
   // as of check_run_folder.
-  explicit RunFolder(const RunConfig& config);
+  // `writes`: of several processes that share a run, one holds and changes the folder; to the others it is a place.
+  explicit RunFolder(const RunConfig& config, bool writes = true);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
   ~RunFolder();

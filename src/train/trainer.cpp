@@ -6,9 +6,11 @@
 #include "arch/model_folder.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "dist/collectives.h"
 #include "kernels/matrix_library.h"
 #include "train/checkpoint.h"
 #include "train/estimate.h"
@@ -16,6 +18,7 @@
 #include "train/non_finite.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
+#include "train/run_ranks.h"
 #include "train/run_recorder.h"
 #include "train/step.h"
 
@@ -77,21 +80,49 @@ std::optional<TrainResult> finished_before(const RunConfig& config, const RunFol
   return result;
 }
 
+// What ranks have sent and waited for in the steps of this start; validations and checkpoints are not counted.
+struct Exchanged {
+  int64_t bytes_sent = 0;
+  double wait_seconds = 0;
+  double step_seconds = 0;
+  int64_t steps = 0;
+};
+
+// The tape records nothing while it lives.
+class NoGradients {
+ public:
+  explicit NoGradients(Tape& tape) : tape_(tape) { set(Tape::Mode::no_grad); }
+  NoGradients(const NoGradients&) = delete;
+  NoGradients& operator=(const NoGradients&) = delete;
+  ~NoGradients() { set(Tape::Mode::record); }
+
+ private:
+  void set(Tape::Mode mode) {
+    tape_.reset();
+    tape_.set_mode(mode);
+  }
+
+  Tape& tape_;
+};
+
 // One start of a run.
 class Trainer {
  public:
   Trainer(Context& ctx, const RunConfig& config, const RunData& data, const TrainHooks& hooks, const RunFolder& folder,
-          int64_t total)
+          RunRanks& ranks, int64_t total)
       : config_(config),
         data_(data),
         hooks_(hooks),
         folder_(folder),
+        ranks_(ranks),
         total_(total),
         precision_(choose_precision(config.precision, ctx.isa())),
         model_(make_model(model_config_of(config, data), precision_, ParameterStore::Gradients::wanted, config.output)),
         tape_(ctx, precision_, Tape::Mode::record),
-        optimizer_(ctx, model_->parameters(), config.optimizer, model_->config().matrix_rate_factor()),
-        step_(*model_, tape_, optimizer_),
+        parallel_(ranks.connect(ctx, model_->parameters(), config.zero)),
+        optimizer_(ctx, model_->parameters(), config.optimizer, model_->config().matrix_rate_factor(),
+                   parallel_ ? parallel_->owned() : std::vector<ElementRange>{}),
+        step_(*model_, tape_, optimizer_, parallel_),
         rows_(data.tokens.rows(config.model.max_seq_len, config.data.seed)),
         heldout_(data.tokens.heldout_rows(config.model.max_seq_len, config.eval_rows)),
         checkpoints_(folder.checkpoints()),
@@ -100,31 +131,46 @@ class Trainer {
                       .processor = processor_name(),
                       .matrix_library = kernels::matrix_library()} {
     tape_.set_recompute(config.recompute);
-    data.tokens.warn_of_long(config.model.max_seq_len);
+    if (ranks_.leads()) data.tokens.warn_of_long(config.model.max_seq_len);
     heldout_.set_objective(objective_of(config));
     if (config.precision == PrecisionChoice::bfloat16 && precision_ == Precision::float32()) {
       say(fmt::format("no bf16 products on {}: computing in float32", surroundings_.isa));
     }
-    check_model_memory(config, model_->parameters());
+    check_model_memory(config, model_->parameters(), ranks_.machine_ranks());
+    ranks_.require_same(fmt::format("{} {}", surroundings_.isa, surroundings_.precision),
+                        "instruction set or precision");
+    ranks_.require_same(surroundings_.matrix_library, "the library of matrix products");
+    ranks_.require_same(hex64(hash64(to_toml(config))), "the run's config");
+    ranks_.require_same(data.tokenizer.hash() + data.tokens.training().hash(), "the text or its tokenizer");
     start();
     if (!past_end()) say_estimate(ctx);
   }
 
   TrainResult run() {
-    recorder_.emplace(folder_.log(), config_.tensorboard ? folder_.events() : std::filesystem::path(),
-                      RunRecorder::Place{state_.step, state_.log_bytes});
+    if (ranks_.leads()) {
+      recorder_.emplace(folder_.log(), config_.tensorboard ? folder_.events() : std::filesystem::path(),
+                        RunRecorder::Place{state_.step, state_.log_bytes});
+    }
     first_step_ = state_.step;
     seconds_before_ = state_.seconds;
     watch_.restart();
     window_watch_.restart();
+    decide(Ask::whether_to_stop);
     ended_ = past_end();
-    bool stopped = !ended_ && should_stop();
+    bool stopped = !ended_ && decision_.stop;
     while (!ended_ && !stopped) {
+      int64_t sent = bytes_sent();
       one_step();
+      if (config_.max_seconds > 0) decide(Ask::the_clock);
       ended_ = past_end();
+      exchanged_.bytes_sent += bytes_sent() - sent;
       if (!roll_back_if_diverged()) after_step();
-      stopped = !ended_ && should_stop();
+      sent = bytes_sent();
+      decide(Ask::whether_to_stop);
+      exchanged_.bytes_sent += bytes_sent() - sent;
+      stopped = !ended_ && decision_.stop;
     }
+    all_bytes_sent_ = ranks_.sum(exchanged_.bytes_sent);
     TrainResult result;
     if (stopped) {
       if (state_.step > 0) save();
@@ -139,6 +185,7 @@ class Trainer {
 
  private:
   void say(const std::string& line) const {
+    if (!ranks_.leads()) return;
     if (hooks_.notice) {
       hooks_.notice(line);
     } else {
@@ -147,29 +194,48 @@ class Trainer {
   }
 
   void say_estimate(Context& ctx) {
+    const RunConfig share = ranks_.share_of(config_);
     RunEstimate e = estimate_run({.ctx = ctx,
-                                  .config = config_,
+                                  .config = share,
                                   .data = data_,
                                   .model = *model_,
                                   .optimizer = optimizer_,
                                   .total_steps = total_,
                                   .steps_done = state_.step,
                                   .heldout_rows = hooks_.validate ? heldout_.rows() : 0,
-                                  .validation_rows = hooks_.validation_rows});
+                                  .validation_rows = hooks_.validation_rows,
+                                  .ranks = ranks_.size(),
+                                  .machine_ranks = ranks_.machine_ranks(),
+                                  .moment_elements = own_moments(),
+                                  .exchange_bytes = parallel_ ? parallel_->buffer_bytes() : 0});
     say(fmt::format("about {} of training; memory about {} of {}; disk about {} of {} free",
                     clock_text(e.time.total_seconds), bytes_text(e.memory.total()), bytes_text(e.machine_memory),
                     bytes_text(e.disk.total()), bytes_text(e.disk.free)));
     if (e.disk.total() > e.disk.free) say("warning: the disk may become full; the run then ends with its checkpoints");
   }
 
-  bool should_stop() const { return hooks_.should_stop && hooks_.should_stop(); }
+  // -1: all.
+  int64_t own_moments() const {
+    return parallel_ && parallel_->zero() ? parallel_->sharding().owned_elements(parallel_->ranks().rank()) : -1;
+  }
+
+  enum class Ask { the_clock, whether_to_stop };
+
+  // Behind it all ranks are past the end, or stop, alike.
+  void decide(Ask ask) {
+    bool stop = ask == Ask::whether_to_stop && hooks_.should_stop && hooks_.should_stop();
+    decision_ = ranks_.decide({.seconds = seconds(), .step_seconds = step_seconds_, .stop = stop});
+  }
+
+  int64_t bytes_sent() const { return parallel_ ? parallel_->ranks().traffic().bytes_sent : 0; }
+  double waited() const { return parallel_ ? parallel_->ranks().traffic().wait_seconds : 0; }
 
   // Fresh parameters, or those of the newest checkpoint.
   void start() {
-    std::optional<int64_t> step = checkpoints_.newest();
-    if (!step) return begin();
-    state_ = checkpoints_.load(*step, optimizer_);
-    std::string where = checkpoints_.path(*step).string();
+    int64_t step = ranks_.led(ranks_.leads() ? checkpoints_.newest().value_or(-1) : -1);
+    if (step < 0) return begin();
+    state_ = checkpoints_.load(step, optimizer_);
+    std::string where = checkpoints_.path(step).string();
     if (state_.tokenizer != data_.tokenizer.hash()) {
       throw InputError({.what = "checkpoint of another tokenizer",
                         .where = where,
@@ -193,7 +259,7 @@ class Trainer {
       return;
     }
     Origin origin = begin_with(find_init(config_.init), data_.tokenizer, *model_, seed);
-    folder_.set_origin(to_json(origin));
+    if (ranks_.leads()) folder_.set_origin(to_json(origin));
     say(fmt::format("beginning with {}", origin.model));
     if (!origin.added_tokens.empty()) {
       say(fmt::format("new in the vocabulary: {}", fmt::join(origin.added_tokens, " ")));
@@ -212,13 +278,14 @@ class Trainer {
   bool past_end() const {
     if (total_ > 0 && state_.step >= total_) return true;
     // The half step makes the end as often early as late.
-    return config_.max_seconds > 0 && state_.step > 0 && seconds() + step_seconds_ / 2 >= config_.max_seconds;
+    return config_.max_seconds > 0 && state_.step > 0 &&
+           decision_.seconds + decision_.step_seconds / 2 >= config_.max_seconds;
   }
 
   // Share of the run that is done.
   double fraction() const {
     double steps = total_ > 0 ? static_cast<double>(state_.step) / static_cast<double>(total_) : 0;
-    double time = config_.max_seconds > 0 ? seconds() / config_.max_seconds : 0;
+    double time = config_.max_seconds > 0 ? decision_.seconds / config_.max_seconds : 0;
     return std::min(1.0, std::max(steps, time));
   }
 
@@ -229,27 +296,52 @@ class Trainer {
 
   void one_step() {
     Stopwatch watch;
+    double waited_before = waited();
     double factor = rate_factor_now() * state_.guard.rate_scale;
-    batches_.resize(static_cast<size_t>(config_.grad_accum));
+    const RowShare& share = ranks_.share();
+    batches_.resize(static_cast<size_t>(share.passes));
     for (int64_t micro = 0; micro < config_.grad_accum; ++micro) {
+      if (!share.has_pass(micro)) {
+        rows_.skip(config_.micro_batch);
+        continue;
+      }
       // Kept until the next step: the guard looks at them again when something is not finite.
-      Batch& batch = batches_[static_cast<size_t>(micro)];
-      batch = rows_.next_batch(config_.micro_batch);
-      batch.objective = objective_of(config_);
-      // A stream of its own for every micro-batch: a resumed run draws what the first one would have drawn.
-      Rng rng(static_cast<uint64_t>(config_.seed), static_cast<uint64_t>(state_.step * config_.grad_accum + micro));
-      model_->prepare(batch, rng);
-      step_.accumulate(batch);
+      Batch& batch = batches_[static_cast<size_t>(micro - share.first_pass)];
+      batch = next_batch(micro);
+      step_.accumulate(batch, share.last_pass(micro));
     }
     last_ = step_.finish(factor);
     learning_rate_ = config_.optimizer.lr * factor;
     ++state_.step;
     state_.tokens += config_.tokens_per_step();
     step_seconds_ = watch.seconds();
+    exchanged_.wait_seconds += waited() - waited_before;
+    exchanged_.step_seconds += step_seconds_;
+    ++exchanged_.steps;
     average_step_ = average_step_ > 0 ? 0.9 * average_step_ + 0.1 * step_seconds_ : step_seconds_;
     judgement_ = judge(config_.guard, state_.guard, last_);
     take_into_account();
     show_progress();
+  }
+
+  // This rank's rows of a micro-batch.
+  Batch next_batch(int64_t micro) {
+    Batch packed = rows_.next_batch(config_.micro_batch);
+    packed.objective = objective_of(config_);
+    // A stream of its own for every micro-batch: a resumed run draws what the first one would have drawn.
+    Rng rng(static_cast<uint64_t>(config_.seed), static_cast<uint64_t>(state_.step * config_.grad_accum + micro));
+    const RowShare& share = ranks_.share();
+    if (share.rows == config_.micro_batch) {
+      model_->prepare(packed, rng);
+      return packed;
+    }
+    Batch prepared = packed;
+    model_->prepare(prepared, rng);
+    return rows_of_prepared(*model_, packed, prepared, share.first_row, share.first_row + share.rows);
+  }
+
+  void record(const OrderedJson& line) {
+    if (recorder_) recorder_->write(line);
   }
 
   void take_into_account() {
@@ -262,9 +354,9 @@ class Trainer {
       count_skipped();
     }
     if (judgement_.outlier_over > 0) {
-      recorder_->write({{"step", state_.step},
-                        {"outlier_grad_norm", last_.grad_norm},
-                        {"median_grad_norm", judgement_.outlier_over}});
+      record({{"step", state_.step},
+              {"outlier_grad_norm", last_.grad_norm},
+              {"median_grad_norm", judgement_.outlier_over}});
     }
   }
 
@@ -272,13 +364,13 @@ class Trainer {
   void count_skipped() {
     std::string reason = "no labelled token";
     if (last_.tokens > 0) {
-      reason = first_non_finite(*model_, tape_, batches_) + " is not finite";
+      reason = ranks_.first_said(first_non_finite(*model_, tape_, batches_)) + " is not finite";
       state_.unlabelled_in_row = 0;
     } else {
       ++state_.unlabelled_in_row;
     }
     ++state_.skipped;
-    recorder_->write({{"step", state_.step}, {"skipped", reason}});
+    record({{"step", state_.step}, {"skipped", reason}});
     say(fmt::format("step {} skipped: {}", state_.step, reason));
     if (state_.unlabelled_in_row < kMostUnlabelledInRow) return;
     throw JobError({.what = fmt::format("{} steps in a row without a labelled token", kMostUnlabelledInRow),
@@ -301,30 +393,34 @@ class Trainer {
     }
     RunState diverged = state_;
     // The step behind a checkpoint is the first to compute with its parameters: it must have gone well.
-    std::optional<int64_t> good = checkpoints_.newest_anchor(state_.step - state_.guard.troubled_in_row - 1);
-    if (good) {
-      state_ = checkpoints_.load(*good, optimizer_);
+    int64_t last = state_.step - state_.guard.troubled_in_row - 1;
+    int64_t good = ranks_.led(ranks_.leads() ? checkpoints_.newest_anchor(last).value_or(-1) : -1);
+    if (good >= 0) {
+      state_ = checkpoints_.load(good, optimizer_);
     } else {
       begin();
     }
-    checkpoints_.remove_after(state_.step);
+    ranks_.wait_for_all();
+    if (ranks_.leads()) checkpoints_.remove_after(state_.step);
     state_.guard = after_rollback(config_.guard, state_.guard, diverged.guard);
     state_.skipped = diverged.skipped;
-    saved_ = good ? state_.step : -1;
+    saved_ = good >= 0 ? state_.step : -1;
     window_start_ = state_.step;
     ended_ = false;
-    recorder_->write_rollback({{"step", diverged.step},
-                               {"rollback_to", state_.step},
-                               {"reason", judgement_.divergence},
-                               {"learning_rate_scale", state_.guard.rate_scale}},
-                              state_.step);
+    if (recorder_) {
+      recorder_->write_rollback({{"step", diverged.step},
+                                 {"rollback_to", state_.step},
+                                 {"reason", judgement_.divergence},
+                                 {"learning_rate_scale", state_.guard.rate_scale}},
+                                state_.step);
+    }
     say(fmt::format("step {}: {}; back to step {}, learning rates times {:g}", diverged.step, judgement_.divergence,
                     state_.step, state_.guard.rate_scale));
     return true;
   }
 
   void show_progress() const {
-    if (!hooks_.progress) return;
+    if (!hooks_.progress || !ranks_.leads()) return;
     TrainProgress p;
     p.step = state_.step;
     p.total_steps = total_;
@@ -365,31 +461,33 @@ class Trainer {
     if (state_.window_labelled == 0) return;
     double passed = window_watch_.restart();
     auto steps = static_cast<double>(state_.step - std::max(window_start_, first_step_));
-    recorder_->write({{"step", state_.step},
-                      {"tokens", state_.tokens},
-                      {"loss", state_.window_loss / static_cast<double>(state_.window_labelled)},
-                      {"learning_rate", learning_rate_},
-                      {"grad_norm", last_.grad_norm},
-                      {"tokens_per_second", steps * static_cast<double>(config_.tokens_per_step()) / passed},
-                      {"seconds", seconds()}});
+    record({{"step", state_.step},
+            {"tokens", state_.tokens},
+            {"loss", state_.window_loss / static_cast<double>(state_.window_labelled)},
+            {"learning_rate", learning_rate_},
+            {"grad_norm", last_.grad_norm},
+            {"tokens_per_second", steps * static_cast<double>(config_.tokens_per_step()) / passed},
+            {"seconds", seconds()}});
     state_.window_loss = 0;
     state_.window_labelled = 0;
     window_start_ = state_.step;
   }
 
+  HeldOutScore score_heldout() {
+    NoGradients scope(tape_);
+    return hooks_.validate(*model_, tape_, heldout_);
+  }
+
   // Whether a checkpoint has to be kept for it.
   bool validate() {
     if (!hooks_.validate) return false;
-    tape_.reset();
-    tape_.set_mode(Tape::Mode::no_grad);
-    HeldOutScore score = hooks_.validate(*model_, tape_, heldout_);
+    HeldOutScore score = ranks_.leads() ? score_heldout() : HeldOutScore{};
+    if (parallel_) score = score_from_json(parse_json(ranks_.led(score_to_json(score).dump()), "rank 0"));
     OrderedJson line = {{"step", state_.step}, {"tokens", state_.tokens}};
     line.update(score_to_json(score));
     state_.heldout = Json::parse(line.dump());
-    if (hooks_.evaluate) add_evaluation(line);
-    tape_.reset();
-    tape_.set_mode(Tape::Mode::record);
-    recorder_->write(line);
+    if (ranks_.leads() && hooks_.evaluate) add_evaluation(line);
+    record(line);
     say(fmt::format("step {}: held-out loss {:.4f}, {:.4f} bits per byte, accuracy {:.1f} %", state_.step, score.loss,
                     score.bits_per_byte, 100 * score.accuracy));
     bool best = config_.keep_best && state_.guard.calm() && std::isfinite(score.loss) &&
@@ -401,6 +499,7 @@ class Trainer {
   // A question or prompt that does not fit must not end a run that is on its way.
   void add_evaluation(OrderedJson& line) {
     try {
+      NoGradients scope(tape_);
       line.update(hooks_.evaluate(*model_, tape_, data_));
     } catch (const InputError& error) {
       say(fmt::format("evaluation left out: {}", error.what()));
@@ -413,6 +512,14 @@ class Trainer {
 
   void save() {
     if (saved_ == state_.step) return;
+    ranks_.require_same_parameters(model_->parameters());
+    std::deque<Moments> moments;
+    if (parallel_) moments = parallel_->gather_moments(optimizer_);
+    if (ranks_.leads()) write_checkpoint(moments);
+    saved_ = state_.step;
+  }
+
+  void write_checkpoint(const std::deque<Moments>& moments) {
     try {
       recorder_->sync();
       state_.log_bytes = recorder_->log_bytes();
@@ -425,7 +532,8 @@ class Trainer {
       checkpoints_.save(state_, optimizer_,
                         {.newest = config_.keep_checkpoints,
                          .best = state_.best.step,
-                         .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0});
+                         .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0},
+                        moments);
     } catch (const JobError& error) {
       throw JobError({.what = fmt::format("the checkpoint of step {} could not be written", state_.step),
                       .got = error.what(),
@@ -433,7 +541,6 @@ class Trainer {
                                   ? fmt::format("that of step {} stays; started again, the run goes on from it", saved_)
                                   : "started again, the run begins anew"});
     }
-    saved_ = state_.step;
   }
 
   // A small source with a large weight may have been read more often than one thinks.
@@ -447,6 +554,7 @@ class Trainer {
   void finish() {
     if (!validated_now()) validate();
     save();
+    if (!ranks_.leads()) return;
     say_epochs();
     if (config_.exported == ExportedModel::best && state_.best.step >= 0 && state_.best.step != state_.step) {
       load_best();
@@ -475,9 +583,17 @@ class Trainer {
     auto read = static_cast<double>((state_.step - first_step_) * config_.tokens_per_step());
     result.tokens_per_second = passed > 0 ? read / passed : 0;
     result.model = folder_.model();
+    if (!parallel_) return;
+    result.communication = {.ranks = ranks_.size(),
+                            .zero = parallel_->zero(),
+                            .bytes_per_step = static_cast<double>(all_bytes_sent_) /
+                                              static_cast<double>(std::max<int64_t>(1, exchanged_.steps)),
+                            .wait_seconds = exchanged_.wait_seconds,
+                            .step_seconds = exchanged_.step_seconds};
   }
 
   void set_finished(const TrainResult& result) const {
+    if (!ranks_.leads()) return;
     OrderedJson json = to_json(result);
     json["seconds"] = result.seconds;
     json["max_seconds"] = config_.max_seconds;
@@ -488,10 +604,12 @@ class Trainer {
   const RunData& data_;
   const TrainHooks& hooks_;
   const RunFolder& folder_;
+  RunRanks& ranks_;
   int64_t total_;
   Precision precision_;
   std::unique_ptr<Model> model_;
   Tape tape_;
+  DataParallel* parallel_;  // null: alone
   Optimizer optimizer_;
   TrainingStep step_;
   RowStream rows_;
@@ -504,6 +622,9 @@ class Trainer {
   std::vector<Batch> batches_;  // of the last step
   StepResult last_;
   Judgement judgement_;
+  RunRanks::Decision decision_;
+  Exchanged exchanged_;
+  int64_t all_bytes_sent_ = 0;  // of all ranks
   double learning_rate_ = 0;
   bool ended_ = false;
   int64_t saved_ = -1;        // step of the last checkpoint of this course of the run
@@ -518,6 +639,18 @@ class Trainer {
 
 }  // namespace
 
+namespace {
+
+OrderedJson communication_to_json(const CommunicationResult& c) {
+  return {{"ranks", c.ranks},
+          {"zero", c.zero},
+          {"bytes_per_step", c.bytes_per_step},
+          {"wait_seconds", c.wait_seconds},
+          {"wait_share", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0}};
+}
+
+}  // namespace
+
 OrderedJson to_json(const TrainResult& result) {
   OrderedJson json = {{"steps", result.steps}, {"tokens", result.tokens}, {"loss", result.loss}};
   if (result.heldout) {
@@ -527,7 +660,13 @@ OrderedJson to_json(const TrainResult& result) {
   }
   json["tokens_per_second"] = result.tokens_per_second;
   json["model"] = result.model.string();
+  json["communication"] = result.communication ? communication_to_json(*result.communication) : OrderedJson();
   return json;
+}
+
+int64_t predicted_step_bytes(const RunConfig& config, const ParameterStore& parameters, int ranks) {
+  int64_t decisions = config.max_seconds > 0 ? 2 : 1;
+  return step_bytes(parameters, ranks, config.zero) + decisions * all_reduce_bytes(RunRanks::kDecisionDoubles, ranks);
 }
 
 namespace {
@@ -543,12 +682,23 @@ auto or_abandon(RunFolder& folder, const Job& job) {
   }
 }
 
-TrainResult train_in(RunFolder& folder, Context& ctx, const RunConfig& config, const RunData& data,
+TrainResult train_in(RunFolder& folder, RunRanks& ranks, Context& ctx, const RunConfig& config, const RunData& data,
                      const TrainHooks& hooks) {
   int64_t total = total_steps(config, data.tokens.training().tokens());
-  if (std::optional<TrainResult> result = finished_before(config, folder, total)) return *result;
-  auto trainer = or_abandon(folder, [&] { return std::make_unique<Trainer>(ctx, config, data, hooks, folder, total); });
+  std::optional<TrainResult> before;
+  if (ranks.leads()) before = finished_before(config, folder, total);
+  if (ranks.led(int64_t{before.has_value()})) return before.value_or(TrainResult{});
+  auto trainer =
+      or_abandon(folder, [&] { return std::make_unique<Trainer>(ctx, config, data, hooks, folder, ranks, total); });
   return trainer->run();
+}
+
+// Rank 0 first, for it makes the folder and what is kept there; the others then find all of it.
+template <class Job>
+void in_turn(const RunRanks& ranks, const Job& job) {
+  if (ranks.leads()) job();
+  ranks.wait_for_all();
+  if (!ranks.leads()) job();
 }
 
 }  // namespace
@@ -556,19 +706,24 @@ TrainResult train_in(RunFolder& folder, Context& ctx, const RunConfig& config, c
 TrainResult train(Context& ctx, const RunConfig& config, const RunData& data, const TrainHooks& hooks) {
   check(config, config.output);
   total_steps(config, 0);
-  RunFolder folder(config);
-  return train_in(folder, ctx, config, data, hooks);
+  RunRanks ranks(hooks.ranks, config);
+  RunFolder folder(config, ranks.leads());
+  return train_in(folder, ranks, ctx, config, data, hooks);
 }
 
 TrainResult train(Context& ctx, const RunConfig& config, const TrainHooks& hooks) {
   check(config, config.output);
   total_steps(config, 0);  // a length that is wrong is said before the folder is made
-  RunFolder folder(config);
-  RunData data = or_abandon(folder, [&] {
-    DiskPlan disk{.other_bytes = static_cast<uint64_t>(least_output_bytes(config))};
-    return prepare_run_data(config.data, ctx.pool(), folder.path(), disk);
+  RunRanks ranks(hooks.ranks, config);
+  RunFolder folder(config, ranks.leads());
+  std::optional<RunData> data;
+  in_turn(ranks, [&] {
+    data = or_abandon(folder, [&] {
+      DiskPlan disk{.other_bytes = static_cast<uint64_t>(least_output_bytes(config))};
+      return prepare_run_data(config.data, ctx.pool(), folder.path(), disk);
+    });
   });
-  return train_in(folder, ctx, config, data, hooks);
+  return train_in(folder, ranks, ctx, config, *data, hooks);
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 #include "arch/model.h"
 #include "base/error.h"
 #include "data/heldout.h"
+#include "dist/communicator.h"
 #include "train/run_config.h"
 #include "train/run_data.h"
 
@@ -37,7 +38,7 @@ struct TrainProgress {
   double grad_norm = 0;
   int64_t skipped = 0;           // steps without update so far
   int64_t rollbacks = 0;         // to an earlier checkpoint, after a divergence
-  double tokens_per_second = 0;  // of the last few steps
+  double tokens_per_second = 0;  // of the last few steps, all ranks together
   double seconds = 0;            // spent training, earlier starts included
   double seconds_left = 0;       // estimate
 };
@@ -51,6 +52,18 @@ struct TrainHooks {
   std::function<void(const TrainProgress&)> progress;   // after every step
   std::function<void(const std::string& line)> notice;  // resumed, validated, ...; empty: log::info
   std::function<bool()> should_stop;                    // asked after every step
+  // Ranks that train together, each calling train() with the same config; null: alone. Rank 0 validates, writes and
+  // reports; any rank's should_stop stops all of them behind the same step.
+  Communicator* ranks = nullptr;
+};
+
+// What rank 0 did for the others and they for it, in this start.
+struct CommunicationResult {
+  int ranks = 1;
+  bool zero = false;
+  double bytes_per_step = 0;  // sent by all ranks together, on average over the steps
+  double wait_seconds = 0;    // of rank 0, inside steps: what did not run beside its computing
+  double step_seconds = 0;    // of rank 0, in those steps
 };
 
 struct TrainResult {
@@ -61,21 +74,27 @@ struct TrainResult {
   int64_t tokens = 0;
   double loss = 0;  // of the last step that changed the parameters
   std::optional<HeldOutScore> heldout;
-  double tokens_per_second = 0;  // of this start, validations and checkpoints included
-  double seconds = 0;            // spent training, earlier starts included
-  std::filesystem::path model;   // the model folder
+  double tokens_per_second = 0;                      // of this start, validations and checkpoints included
+  double seconds = 0;                                // spent training, earlier starts included
+  std::filesystem::path model;                       // the model folder
+  std::optional<CommunicationResult> communication;  // of several ranks
 };
 
 // The object that `train --json` prints.
 OrderedJson to_json(const TrainResult& result);
 
+// Bytes that `ranks` ranks together send in a step of the run: a prediction of CommunicationResult::bytes_per_step.
+int64_t predicted_step_bytes(const RunConfig& config, const ParameterStore& parameters, int ranks);
+
 // Trains into config.output, going on from its newest whole checkpoint. With `should_stop` the run ends behind the step
 // in progress, saves a checkpoint and returns `stopped`. A run that diverges goes back to its last good checkpoint
 // (train/guard.h).
 // The same config gives the same bits in model/model.safetensors, stopped and resumed or not, for any number of
-// threads; runs bounded by max_seconds are the exception, because their learning rate follows the clock. InputError:
-// config, text or folder cannot be used. JobError: the run cannot fit into memory, the disk refuses, or the run
-// diverges once more than guard.max_rollbacks times; earlier checkpoints stay.
+// threads; runs bounded by max_seconds are the exception, because their learning rate follows the clock. Several ranks
+// (TrainHooks::ranks) form sums over rows in another order than one does: their bits are the same for the same number
+// of ranks, with or without config.zero; a run may go on with another number of them. InputError: config, text or
+// folder cannot be used. JobError: the run cannot fit into memory, the disk refuses, or the run diverges once more than
+// guard.max_rollbacks times; earlier checkpoints stay.
 TrainResult train(Context& ctx, const RunConfig& config, const TrainHooks& hooks);
 
 // The same on text that is prepared already (several runs on one corpus).

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 
 #include "arch/model_check.h"
 
@@ -37,6 +38,27 @@ Outcome outcome_of(Model& model, Context& ctx, const Batch& batch, Recompute wha
   return out;
 }
 
+// How often each gradient is added to, as it is announced.
+class Additions final : public GradientObserver {
+ public:
+  void expect(const void* gradient) override {
+    EXPECT_FALSE(began_) << "all is announced before the way back";
+    ++announced_[gradient];
+  }
+  void backward_begins() override {
+    began_ = true;
+    left_ = announced_;
+  }
+  void added(const void* gradient) override { --left_.at(gradient); }
+
+  const std::map<const void*, int>& announced() const { return announced_; }
+  const std::map<const void*, int>& left() const { return left_; }
+
+ private:
+  bool began_ = false;
+  std::map<const void*, int> announced_, left_;
+};
+
 class Recomputed : public testing::TestWithParam<NamedConfig> {};
 
 TEST_P(Recomputed, GradientsAreTheSameBits) {
@@ -56,6 +78,25 @@ TEST_P(Recomputed, GradientsAreTheSameBits) {
       }
     }
   }
+}
+
+TEST_P(Recomputed, WhatIsAddedToGradientsWasAnnounced) {
+  Context ctx(1);
+  auto model = random_model(GetParam().config, Precision::float32(), ParameterStore::Gradients::wanted);
+  Batch batch = random_batch(model->config(), 2, 18, {3, 4, 8});
+  std::map<const void*, int> kept;
+  for (Recompute what : {Recompute::none, Recompute::attention, Recompute::layers}) {
+    Additions additions;
+    Tape tape(ctx, Precision::float32(), Tape::Mode::record);
+    tape.set_recompute(what);
+    tape.observe(&additions);
+    model->loss(tape, batch);
+    tape.backward();
+    if (what == Recompute::none) kept = additions.announced();
+    EXPECT_EQ(additions.announced(), kept);
+    for (const auto& [gradient, left] : additions.left()) EXPECT_EQ(left, 0);
+  }
+  EXPECT_GE(kept.size() + 1, model->parameters().all().size()) << "all but the output's, which the head adds to";
 }
 
 INSTANTIATE_TEST_SUITE_P(Small, Recomputed, testing::ValuesIn(small_configs()),

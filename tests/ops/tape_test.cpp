@@ -40,6 +40,38 @@ TEST(Tape, ResetForgetsClosures) {
   EXPECT_FALSE(ran);
 }
 
+// Writes down what it is told.
+class Listener final : public GradientObserver {
+ public:
+  explicit Listener(std::vector<std::string>& heard) : heard_(heard) {}
+  void expect(const void* gradient) override { say("expect", gradient); }
+  void backward_begins() override { heard_.push_back("begins"); }
+  void added(const void* gradient) override { say("added", gradient); }
+
+ private:
+  void say(const char* what, const void* gradient) {
+    heard_.push_back(fmt::format("{} {}", what, *static_cast<const float*>(gradient)));
+  }
+  std::vector<std::string>& heard_;
+};
+
+TEST(Tape, AnObserverHearsWhichGradientsAreAddedTo) {
+  Context ctx(1);
+  Tape tape(ctx, Precision::float32(), Tape::Mode::record);
+  std::vector<std::string> heard;
+  Listener listener(heard);
+  float one = 1, two = 2;
+  Tensor first(&one, DType::f32, {1}), second(&two, DType::f32, {1});
+  tape.on_backward([](Tape&) {}, {first});  // nobody listens yet
+  tape.observe(&listener);
+  tape.on_backward([](Tape&) {}, {first, Tensor(), second});
+  tape.on_backward([](Tape&) {});
+  tape.on_backward([&heard](Tape&) { heard.push_back("runs"); }, {first});
+  tape.backward();
+  EXPECT_EQ(heard, (std::vector<std::string>{"expect 1", "expect 2", "expect 1", "begins", "runs", "added 1", "added 1",
+                                             "added 2"}));
+}
+
 TEST(Tape, TypesOfValuesAndGradientsFollowThePrecision) {
   Context ctx(1);
   Tape tape(ctx, Precision::bfloat16(), Tape::Mode::record);

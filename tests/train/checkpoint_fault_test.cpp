@@ -31,7 +31,7 @@ ModelConfig few_tensors() {
 std::vector<std::vector<float>> numbers_of(const Optimizer& optimizer) {
   std::vector<std::vector<float>> out;
   for (const Parameter& p : optimizer.parameters().all()) out.push_back(test::values(p.master()));
-  for (const Optimizer::Moments& m : optimizer.moments()) {
+  for (const Moments& m : optimizer.moments()) {
     out.push_back(test::values(m.first.tensor()));
     out.push_back(test::values(m.second.tensor()));
   }

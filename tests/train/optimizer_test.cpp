@@ -120,7 +120,7 @@ TEST(Optimizer, ResetForgetsMomentsAndUpdates) {
   bench.optimizer.update(1, bench.optimizer.gradient_norm(1), 1);
   bench.optimizer.reset();
   EXPECT_EQ(bench.optimizer.updates(), 0);
-  for (const Optimizer::Moments& m : bench.optimizer.moments()) {
+  for (const Moments& m : bench.optimizer.moments()) {
     for (const Tensor& t : {m.first.tensor(), m.second.tensor()}) {
       for (float value : test::values(t)) ASSERT_EQ(value, 0);
     }
