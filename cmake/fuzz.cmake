@@ -26,10 +26,12 @@ list(APPEND core
   ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp
   ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
 
-# Of the optimizer only the config is read, of rotary positions the table made. Sections that nothing refers to are dropped, and with them its arithmetic,
-# which would ask for all kernels; instrumentation would refer to every function.
-set_source_files_properties(${src}/train/optimizer.cpp ${src}/kernels/rope.cpp PROPERTIES COMPILE_OPTIONS
-                            "-fno-sanitize=address,undefined,fuzzer-no-link")
+# Of the optimizer only the config is read, of rotary positions the table made, of maps of checkpoints the names. Sections
+# that nothing refers to are dropped, and with them the arithmetic, which would ask for all kernels; instrumentation
+# would refer to every function.
+set_source_files_properties(
+  ${src}/train/optimizer.cpp ${src}/kernels/rope.cpp ${src}/convert/checkpoint_map.cpp
+  PROPERTIES COMPILE_OPTIONS "-fno-sanitize=address,undefined,fuzzer-no-link")
 set(sanitizers -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined)
 add_library(tandem_fuzzed STATIC ${core})
 target_include_directories(tandem_fuzzed PUBLIC ${src} ${CMAKE_SOURCE_DIR}/fuzz)

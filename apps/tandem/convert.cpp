@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/progress_bar.h"
@@ -59,9 +60,15 @@ void print(const Options& options, const ConvertSummary& s) {
 }
 
 int run(const Options& options) {
+  // What is over at once needs no bar, and what is refused has one line.
+  constexpr double kPatience = 1;
   ProgressBar bar;
+  Stopwatch watch;
   ConvertSummary s = convert(resolve(options), [&](double fraction, std::string_view name) {
-    if (!options.json) bar.show(fraction, std::string(name));
+    double seconds = watch.seconds();
+    if (seconds < kPatience || fraction <= 0) return;
+    bar.show(fraction, fmt::format("{:.0f} %  {} left  {}", 100 * fraction,
+                                   clock_text(seconds * (1 - fraction) / fraction), name));
   });
   bar.clear();
   if (!options.json) {

@@ -34,12 +34,13 @@ void for_each(const Strided& s, Visit&& visit) {
 
 template <class From, class To, class Convert>
 void gather(std::byte* to, const std::byte* storage, const Strided& s, Convert&& convert) {
+  std::byte* next = to;
   for_each(s, [&](int64_t at) {
     From from;
     std::memcpy(&from, storage + at * static_cast<int64_t>(sizeof from), sizeof from);
     To value = convert(from);
-    std::memcpy(to, &value, sizeof value);
-    to += sizeof value;
+    std::memcpy(next, &value, sizeof value);
+    next += sizeof value;
   });
 }
 

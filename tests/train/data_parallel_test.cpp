@@ -136,6 +136,33 @@ TEST(GradientObserver, ACompleteGradientDoesNotChange) {
   for (Arch arch : kArchs) gradients_are_complete_when_told(small_text_model(arch));
 }
 
+// The operations that only some variants use.
+TEST(GradientObserver, NorInTheVariantsOfArchitectures) {
+  for (MemoryKv kv : {MemoryKv::per_layer_shared, MemoryKv::per_layer, MemoryKv::one_for_all}) {
+    ModelConfig config = small_text_model(Arch::double_decoder);
+    config.n_decoder_layers = 2;
+    config.memory_kv = kv;
+    gradients_are_complete_when_told(config);
+  }
+  ModelConfig gated = small_text_model(Arch::double_decoder);
+  gated.logit_biases = true;
+  gradients_are_complete_when_told(gated);
+  for (SelfDecoder kind : {SelfDecoder::sliding_window, SelfDecoder::gated_retention}) {
+    ModelConfig config = small_text_model(Arch::yoco);
+    config.self_decoder = kind;
+    gradients_are_complete_when_told(config);
+  }
+  for (BlockEmbedder embedder : {BlockEmbedder::lookup, BlockEmbedder::roberta, BlockEmbedder::cls}) {
+    for (TokenDecoder decoder : {TokenDecoder::prefix, TokenDecoder::summation, TokenDecoder::cross_attention}) {
+      ModelConfig config = small_text_model(Arch::block_transformer);
+      config.block.embedder = embedder;
+      config.block.token_decoder = decoder;
+      if (embedder != BlockEmbedder::lookup) config.block.embedder_dim = 32;
+      gradients_are_complete_when_told(config);
+    }
+  }
+}
+
 // What a step leaves behind on one rank.
 struct Outcome {
   std::vector<StepResult> steps;
