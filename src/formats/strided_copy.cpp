@@ -16,7 +16,7 @@ void for_each(const Strided& s, Visit&& visit) {
   sizes.fill(1);
   strides.fill(0);
   for (int i = 0; i < s.rank; ++i) {
-    auto from = static_cast<size_t>(i), to = static_cast<size_t>(Shape::kMostDims - s.rank + i);
+    auto from = static_cast<size_t>(i), to = from + static_cast<size_t>(Shape::kMostDims - s.rank);
     sizes[to] = s.sizes[from];
     strides[to] = s.strides[from];
   }
