@@ -128,6 +128,7 @@ std::vector<FoldingCostSubject> measure_folding_costs(Context& ctx, const Foldin
     log::info("{}: counted", subjects.back().report.name.label);
   }
   std::vector<std::vector<Timings>> timings;
+  timings.reserve(subjects.size());
   for (const Subject& subject : subjects) timings.emplace_back(subject.report.lines.size());
   // Shared machines change their speed within seconds: everything is measured in turn.
   for (int64_t round = 0; round < options.rounds; ++round) {
