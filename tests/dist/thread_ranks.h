@@ -1,15 +1,14 @@
 // Ranks that are threads of one process: what several processes do over MPI, for tests of one program.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -67,16 +66,8 @@ class ThreadRanks {
   }
 
  private:
-  struct Message {
-    std::span<const std::byte> sent;
-    std::span<std::byte> received;
-    std::shared_ptr<std::atomic<bool>> send_done, receive_done;
-  };
   using Address = std::tuple<int, int, int>;  // from, to, tag
-  struct Box {
-    std::deque<Message> waiting;  // sends without a receive, or receives without a send
-    bool sends = false;
-  };
+  using Bytes = std::vector<std::byte>;
 
   class Rank final : public Communicator {
    public:
@@ -85,7 +76,9 @@ class ThreadRanks {
     int size() const override { return all_.size_; }
     bool test(Request request) override {
       if (all_.failed_) throw OtherRankFailed();
-      return *requests_.at(static_cast<size_t>(request));
+      const Receive& receive = requests_.at(static_cast<size_t>(request));
+      if (!receive.done) deliver(receive.address);
+      return receive.done;
     }
     [[noreturn]] void abort(int) override {
       all_.failed_ = true;
@@ -93,45 +86,64 @@ class ThreadRanks {
     }
 
    private:
+    // What is not received yet. Sends are done at once.
+    struct Receive {
+      Address address;
+      std::span<std::byte> bytes;
+      bool done = false;
+    };
+
     Request start_send(int to, int tag, std::span<const std::byte> bytes) override {
-      return post({rank_, to, tag}, true, {.sent = bytes});
+      all_.post({rank_, to, tag}, Bytes(bytes.begin(), bytes.end()));
+      return add({.address = {}, .bytes = {}, .done = true});
     }
     Request start_receive(int from, int tag, std::span<std::byte> bytes) override {
-      return post({from, rank_, tag}, false, {.received = bytes});
+      Address address{from, rank_, tag};
+      Request request = add({.address = address, .bytes = bytes});
+      waiting_[address].push_back(static_cast<size_t>(request));
+      return request;
     }
-    Request post(const Address& address, bool send, Message message) {
-      auto done = std::make_shared<std::atomic<bool>>(false);
-      (send ? message.send_done : message.receive_done) = done;
-      all_.post(address, send, message);
-      requests_.push_back(done);
+    Request add(const Receive& receive) {
+      requests_.push_back(receive);
       return static_cast<Request>(requests_.size()) - 1;
+    }
+    // Takes what has come, in the order in which it was asked for. A rank writes to its own memory alone: that of one
+    // that has failed is gone.
+    void deliver(const Address& address) {
+      std::deque<size_t>& waiting = waiting_[address];
+      while (!waiting.empty()) {
+        std::optional<Bytes> bytes = all_.take(address);
+        if (!bytes) return;
+        Receive& receive = requests_[waiting.front()];
+        if (bytes->size() != receive.bytes.size()) throw std::logic_error("a message of another size than expected");
+        std::copy(bytes->begin(), bytes->end(), receive.bytes.begin());
+        receive.done = true;
+        waiting.pop_front();
+      }
     }
 
     ThreadRanks& all_;
     int rank_;
-    std::vector<std::shared_ptr<std::atomic<bool>>> requests_;
+    std::vector<Receive> requests_;
+    std::map<Address, std::deque<size_t>> waiting_;  // requests
   };
 
-  void post(const Address& address, bool send, const Message& message) {
+  void post(const Address& address, Bytes bytes) {
     std::lock_guard lock(mutex_);
-    Box& box = mail_[address];
-    if (box.waiting.empty() || box.sends == send) {
-      box.sends = send;
-      box.waiting.push_back(message);
-      return;
-    }
-    Message other = box.waiting.front();
-    box.waiting.pop_front();
-    const Message &from = send ? message : other, &to = send ? other : message;
-    if (from.sent.size() != to.received.size()) throw std::logic_error("a message of another size than expected");
-    std::memcpy(to.received.data(), from.sent.data(), from.sent.size());
-    *from.send_done = true;
-    *to.receive_done = true;
+    mail_[address].push_back(std::move(bytes));
+  }
+  std::optional<Bytes> take(const Address& address) {
+    std::lock_guard lock(mutex_);
+    std::deque<Bytes>& box = mail_[address];
+    if (box.empty()) return std::nullopt;
+    Bytes bytes = std::move(box.front());
+    box.pop_front();
+    return bytes;
   }
 
   int size_;
   std::mutex mutex_;
-  std::map<Address, Box> mail_;
+  std::map<Address, std::deque<Bytes>> mail_;  // on their way
   std::atomic<bool> failed_{false};
   std::vector<Traffic> traffic_;
 };
