@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/little_endian.h"
 #include "formats/gguf.h"
 #include "formats/run_log.h"
 #include "formats/safetensors.h"
@@ -44,13 +45,6 @@ void safetensors(std::string_view bytes) {
 }
 
 namespace {
-
-template <class... T>
-std::string little_endian(T... values) {
-  std::string out;
-  (out.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
-  return out;
-}
 
 // A checkpoint with this pickle and a storage '0' of 64 bytes, checksums left out.
 std::string archive_of(std::string_view pickle) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
 
@@ -73,6 +74,26 @@ void PagePool::copy(int32_t from, int32_t to, int64_t rows) {
     auto* data = static_cast<char*>(column.data);
     std::memcpy(data + to * kPageTokens * bytes, data + from * kPageTokens * bytes, static_cast<size_t>(rows * bytes));
   }
+}
+
+bool PagePool::unshare(std::span<int32_t> pages) {
+  auto has_others = [&](int32_t page) { return page != kNone && shared(page); };
+  std::vector<int32_t> own;
+  for (int32_t page : pages) {
+    if (!has_others(page)) continue;
+    int32_t fresh = allocate(own.empty() ? kNone : own.back());
+    if (fresh == kNone) {
+      for (int32_t taken : own) release(taken);
+      return false;
+    }
+    copy(page, fresh, kPageTokens);
+    own.push_back(fresh);
+  }
+  auto next = own.begin();
+  for (int32_t& page : pages) {
+    if (has_others(page)) release(std::exchange(page, *next++));
+  }
+  return true;
 }
 
 }  // namespace tandem

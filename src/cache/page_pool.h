@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -58,6 +59,9 @@ class PagePool {
   bool shared(int32_t page) const { return owners_[static_cast<size_t>(page)] > 1; }
   // The first `rows` rows of one page to another, in all columns.
   void copy(int32_t from, int32_t to, int64_t rows);
+  // Exchanges those of a state's pages that have other owners, too, for copies of their own; kNone is left alone.
+  // False, and nothing changed, when there are too few pages.
+  bool unshare(std::span<int32_t> pages);
 
   // The whole column, [pages * kPageTokens, heads, size]; row r of page p is row p * kPageTokens + r.
   const Tensor& column(size_t i) const { return columns_[i]; }

@@ -60,24 +60,7 @@ bool PagedRows::reserve(int64_t count) {
   return true;
 }
 
-bool PagedRows::unshare() {
-  std::vector<int32_t> own;
-  for (int32_t page : pages_) {
-    if (!pool_->shared(page)) continue;
-    int32_t copy = pool_->allocate(own.empty() ? PagePool::kNone : own.back());
-    if (copy == PagePool::kNone) {
-      for (int32_t taken : own) pool_->release(taken);
-      return false;
-    }
-    pool_->copy(page, copy, kPageTokens);
-    own.push_back(copy);
-  }
-  auto next = own.begin();
-  for (int32_t& page : pages_) {
-    if (pool_->shared(page)) pool_->release(std::exchange(page, *next++));
-  }
-  return true;
-}
+bool PagedRows::unshare() { return pool_->unshare(pages_); }
 
 void PagedRows::append(int64_t count, std::vector<int32_t>& slots) {
   for (int64_t t = length_; t < length_ + count; ++t) slots.push_back(row(t));

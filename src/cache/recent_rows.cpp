@@ -110,25 +110,7 @@ void RecentRows::settle() {
   }
 }
 
-bool RecentRows::unshare() {
-  auto shared = [&](int32_t page) { return page != PagePool::kNone && pool_->shared(page); };
-  std::vector<int32_t> own;
-  for (int32_t page : pages_) {
-    if (!shared(page)) continue;
-    int32_t copy = pool_->allocate();
-    if (copy == PagePool::kNone) {
-      for (int32_t taken : own) pool_->release(taken);
-      return false;
-    }
-    pool_->copy(page, copy, kPageTokens);
-    own.push_back(copy);
-  }
-  auto next = own.begin();
-  for (int32_t& page : pages_) {
-    if (shared(page)) pool_->release(std::exchange(page, *next++));
-  }
-  return true;
-}
+bool RecentRows::unshare() { return pool_->unshare(pages_); }
 
 namespace {
 

@@ -250,6 +250,23 @@ std::vector<int32_t> golden_integers(const Tensor& t, const std::string& name, c
   return out;
 }
 
+std::vector<std::vector<int32_t>> golden_rows(const SafetensorsFile& file, const std::string& name,
+                                              const std::string& where) {
+  Tensor t = file.tensor(name);
+  if (t.shape.rank() != 2 || t.elements() == 0) {
+    throw InputError({.what = "golden tensor of another size",
+                      .where = fmt::format("'{}' of {}", name, where),
+                      .got = t.shape.text(),
+                      .expected = "[rows, tokens]"});
+  }
+  std::vector<int32_t> all = golden_integers(t, name, where);
+  std::vector<std::vector<int32_t>> rows;
+  for (int64_t row = 0; row < t.rows(); ++row) {
+    rows.emplace_back(all.begin() + row * t.row_size(), all.begin() + (row + 1) * t.row_size());
+  }
+  return rows;
+}
+
 Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,
                    const std::string& where) {
   if (input_ids.shape.rank() != 2 || !(targets.shape == input_ids.shape) || input_ids.elements() == 0) {

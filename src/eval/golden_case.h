@@ -53,6 +53,9 @@ std::string golden_activation_name(const std::string& name, const ModelConfig& c
 // The elements of an int64 tensor that fit into int32: token ids, labels, boundaries. InputError for another type or a
 // larger number.
 std::vector<int32_t> golden_integers(const Tensor& t, const std::string& name, const std::string& where);
+// The rows of a tensor [rows, tokens] of such elements, none of them empty.
+std::vector<std::vector<int32_t>> golden_rows(const SafetensorsFile& file, const std::string& name,
+                                              const std::string& where);
 
 // The batch of input_ids and targets [rows, length] (int64) of a case; boundaries from `blocks`.
 Batch golden_batch(const Tensor& input_ids, const Tensor& targets, std::span<const int64_t> boundaries,

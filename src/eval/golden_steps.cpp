@@ -20,28 +20,11 @@ struct Run {
   Tensor logits;  // [rows, steps, V] of the steps behind the shortest prompt's; undefined: not recorded
 };
 
-std::vector<std::vector<int32_t>> integer_rows(const SafetensorsFile& file, const std::string& name,
-                                               const std::string& where) {
-  Tensor t = file.tensor(name);
-  if (t.shape.rank() != 2 || t.elements() == 0) {
-    throw InputError({.what = "golden tensor of another size",
-                      .where = fmt::format("'{}' of {}", name, where),
-                      .got = t.shape.text(),
-                      .expected = "[rows, tokens]"});
-  }
-  std::vector<int32_t> all = golden_integers(t, name, where);
-  std::vector<std::vector<int32_t>> rows;
-  for (int64_t row = 0; row < t.rows(); ++row) {
-    rows.emplace_back(all.begin() + row * t.row_size(), all.begin() + (row + 1) * t.row_size());
-  }
-  return rows;
-}
-
 Run read_run(const SafetensorsFile& file, const GoldenCase& c, const std::string& name, const std::string& prompts) {
   std::string where = (c.folder / "gen.safetensors").string();
   Run run{.name = name, .eos = static_cast<int32_t>(c.config.eos_id)};
-  run.prompts = integer_rows(file, prompts + ".input_ids", where);
-  run.outputs = integer_rows(file, name + ".output_ids", where);
+  run.prompts = golden_rows(file, prompts + ".input_ids", where);
+  run.outputs = golden_rows(file, name + ".output_ids", where);
   for (std::vector<int32_t>& prompt : run.prompts) {
     while (prompt.size() > 1 && prompt.back() == c.padding_id) prompt.pop_back();
   }

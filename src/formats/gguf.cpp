@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "formats/clean_text.h"
 #include "formats/gguf_blocks.h"
+#include "tensor/make_shape.h"
 
 static_assert(std::endian::native == std::endian::little, "GGUF is little-endian and read in place");
 
@@ -187,16 +188,6 @@ class HeaderReader {
   std::string file_, where_;
   uint64_t at_ = 0, elements_ = 0;
 };
-
-Shape make_shape(std::span<const int64_t> d) {
-  switch (d.size()) {
-    case 0: return {};
-    case 1: return {d[0]};
-    case 2: return {d[0], d[1]};
-    case 3: return {d[0], d[1], d[2]};
-    default: return {d[0], d[1], d[2], d[3]};
-  }
-}
 
 uint32_t read_version(HeaderReader& reader) {
   std::string_view magic = reader.left() >= kMagic.size() ? reader.take_bytes(kMagic.size()) : std::string_view();

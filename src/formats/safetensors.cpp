@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "tensor/make_shape.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors is little-endian and read in place");
 
@@ -55,16 +56,6 @@ const char* stored_name(DType dtype) {
     case DType::u8: return "U8";
   }
   return "?";
-}
-
-Shape make_shape(std::span<const int64_t> d) {
-  switch (d.size()) {
-    case 0: return {};
-    case 1: return {d[0]};
-    case 2: return {d[0], d[1]};
-    case 3: return {d[0], d[1], d[2]};
-    default: return {d[0], d[1], d[2], d[3]};
-  }
 }
 
 std::string short_dump(const Json& value) {

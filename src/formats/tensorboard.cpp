@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/little_endian.h"
 
 static_assert(std::endian::native == std::endian::little, "records are little-endian and written from memory");
 
@@ -33,13 +34,6 @@ constexpr std::array<uint32_t, 256> make_crc_table() {
   return table;
 }
 constexpr std::array<uint32_t, 256> kCrcTable = make_crc_table();
-
-template <class T>
-std::string little_endian(T value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  return bytes;
-}
 
 std::string masked_crc(std::string_view bytes) {
   uint32_t crc = crc32c(bytes);

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/little_endian.h"
 
 static_assert(std::endian::native == std::endian::little, "zip archives are little-endian and read in place");
 
@@ -293,13 +294,6 @@ std::vector<std::byte> ZipArchive::read(const ZipEntry& entry) const {
 }
 
 namespace {
-
-template <class... T>
-std::string little_endian(T... values) {
-  std::string out;
-  (out.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
-  return out;
-}
 
 constexpr uint16_t kVersion = 45;                // ZIP64
 constexpr uint16_t kNoTime = 0, kFirstDay = 33;  // 1980-01-01

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/temporary_folder.h"
+#include "convert/llama_check.h"
 #include "formats/safetensors.h"
 
 namespace tandem::test {
@@ -27,19 +28,7 @@ ConvertSummary go(const fs::path& from, const fs::path& to, std::optional<ModelF
 
 std::string weights_of(const fs::path& folder) { return read_file(folder / "model.safetensors"); }
 
-ModelConfig llama_config() {
-  ModelConfig c = small_config(Arch::decoder);
-  c.n_encoder_layers = 0;
-  c.n_decoder_layers = 3;
-  c.n_kv_heads = 2;
-  c.mlp_dim = 40;
-  c.mlp = MlpKind::swiglu;
-  c.output_norm = OutputNorm::rmsnorm;
-  c.rope_pairs = kernels::RopePairs::half_split;
-  c.norm_eps = c.output_norm_eps = 1e-5;
-  c.tied_output = false;
-  return c;
-}
+ModelConfig llama_config() { return test::llama_config(3, 40); }
 
 // What a conversion there and back brings is the same to the last bit: weights, sizes, tokenizer.
 void expect_same_model(const fs::path& a, const fs::path& b) {
@@ -85,11 +74,9 @@ INSTANTIATE_TEST_SUITE_P(Small, AuthorsRoundTrip, testing::ValuesIn(small_config
                          [](const auto& test) { return test.param.name; });
 
 TEST(HuggingFaceRoundTrip, IsBitExact) {
-  auto check = [](const char* what, const std::function<void(ModelConfig&)>& change) {
-    SCOPED_TRACE(what);
+  for (const auto& [name, config] : llama_variants(3, 40)) {
+    SCOPED_TRACE(name);
     TemporaryFolder folder;
-    ModelConfig config = llama_config();
-    change(config);
     auto model = random_model(config, Precision::float32());
     save_model(folder / "ours", *model, "");
     go(folder / "ours", folder / "theirs", ModelFormat::huggingface);
@@ -98,19 +85,9 @@ TEST(HuggingFaceRoundTrip, IsBitExact) {
     ConvertSummary back = go(folder / "theirs", folder / "back");
     EXPECT_EQ(back.from, ModelFormat::huggingface);
     EXPECT_EQ(weights_of(folder / "ours"), weights_of(folder / "back"));
-    auto restored = load_model(folder / "back", Precision::float32(), ParameterStore::Gradients::none);
-    EXPECT_EQ(restored->config().eos_id, config.eos_id);
-    EXPECT_EQ(restored->config().max_seq_len, config.max_seq_len);
-    Context ctx(1);
-    Batch batch = random_batch(config, 1, 20, {});
-    EXPECT_EQ(logits_of(*model, batch, ctx), logits_of(*restored, batch, ctx));
-  };
-  check("untied", [](ModelConfig&) {});
-  check("tied", [](ModelConfig& c) { c.tied_output = true; });
-  check("wide heads", [](ModelConfig& c) { c.head_dim = 12; });
-  check("biases", [](ModelConfig& c) { c.qkv_biases = true; });
-  check("linear", [](ModelConfig& c) { c.rope_scaling = {.kind = kernels::RopeScaling::Kind::linear, .factor = 2.5}; });
-  check("llama3", [](ModelConfig& c) { c.rope_scaling = {kernels::RopeScaling::Kind::llama3, 4, 1, 3, 12}; });
+    EXPECT_EQ(read_model_config(folder / "back").eos_id, config.eos_id);
+    expect_same_logits(*model, folder / "back");
+  }
 }
 
 // The family has no muP: its scales of scores and logits become parts of the weights.

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/temporary_folder.h"
 #include "convert/convert.h"
+#include "convert/llama_check.h"
 #include "formats/safetensors.h"
 #include "text/tokenizer.h"
 
@@ -25,45 +26,19 @@ void go(const fs::path& from, const fs::path& to, const std::function<void(Conve
   convert(options, [](double, std::string_view) {});
 }
 
-ModelConfig llama_config() {
-  ModelConfig c = small_config(Arch::decoder);
-  c.n_encoder_layers = 0;
-  c.n_decoder_layers = 2;
-  c.n_kv_heads = 2;
-  c.mlp_dim = 64;
-  c.mlp = MlpKind::swiglu;
-  c.output_norm = OutputNorm::rmsnorm;
-  c.rope_pairs = kernels::RopePairs::half_split;
-  c.norm_eps = c.output_norm_eps = 1e-5;
-  c.tied_output = false;
-  return c;
-}
+ModelConfig llama_config() { return test::llama_config(2, 64); }
 
 TEST(GgufRoundTrip, IsBitExact) {
-  auto check = [](const char* what, const std::function<void(ModelConfig&)>& change) {
-    SCOPED_TRACE(what);
+  for (const auto& [name, config] : llama_variants(2, 64)) {
+    SCOPED_TRACE(name);
     TemporaryFolder folder;
-    ModelConfig config = llama_config();
-    change(config);
     auto model = random_model(config, Precision::float32());
     save_model(folder / "ours", *model, "");
     go(folder / "ours", folder / "theirs.gguf");
     go(folder / "theirs.gguf", folder / "back");
     EXPECT_EQ(read_file(folder / "ours/model.safetensors"), read_file(folder / "back/model.safetensors"));
-    auto restored = load_model(folder / "back", Precision::float32(), ParameterStore::Gradients::none);
-    EXPECT_EQ(restored->config().norm_eps, config.norm_eps);
-    EXPECT_EQ(restored->config().rope_base, config.rope_base);
-    Context ctx(1);
-    Batch batch = random_batch(config, 1, 20, {});
-    EXPECT_EQ(logits_of(*model, batch, ctx), logits_of(*restored, batch, ctx));
-  };
-  check("untied", [](ModelConfig&) {});
-  check("tied", [](ModelConfig& c) { c.tied_output = true; });
-  check("wide heads", [](ModelConfig& c) { c.head_dim = 12; });
-  check("another base", [](ModelConfig& c) { c.rope_base = 500000; });
-  check("biases", [](ModelConfig& c) { c.qkv_biases = true; });
-  check("linear", [](ModelConfig& c) { c.rope_scaling = {.kind = kernels::RopeScaling::Kind::linear, .factor = 2.5}; });
-  check("llama3", [](ModelConfig& c) { c.rope_scaling = {kernels::RopeScaling::Kind::llama3, 4, 1, 3, 12}; });
+    expect_same_logits(*model, folder / "back");
+  }
 }
 
 // Of architecture "llama" features 2i and 2i + 1 of a query or key head turn together; of "qwen2" i and i + D/2.

@@ -1,12 +1,12 @@
 // What is trained on and what is held out, over files, names, orders, compression and copies.
 #include "data/corpus.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
 #include <map>
 #include <set>
 
+#include "base/deflate.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "data/conversation.h"
@@ -14,6 +14,8 @@
 
 namespace tandem {
 namespace {
+
+using test::gzip;
 
 using Texts = std::multiset<std::string>;
 
@@ -43,20 +45,6 @@ Parts parts_of(const DataConfig& config) {
 }
 
 std::string line_of(const std::string& text) { return Json{{"text", text}}.dump() + "\n"; }
-
-std::string gzip(const std::string& text) {
-  std::string out(text.size() + 1000, '\0');
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
 
 std::string zstd(const std::string& text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/temporary_folder.h"
-#include "eval/golden_folders.h"
+#include "eval/golden_copy.h"
 
 namespace tandem::test {
 namespace {
@@ -96,32 +96,9 @@ TEST(BlocksGeneration, PublishedPositionsAreNotThoseOfTraining) {
   EXPECT_GT(worst_difference(gen.tensor("authors.step_logits"), gen.tensor("trainpos.step_logits")), 0.1);
 }
 
-// A copy of the smallest case for a test to spoil.
-struct Copy {
-  TemporaryFolder folder;
-  std::filesystem::path path = folder / "case";
-
-  Copy() {
-    std::filesystem::copy(golden_folder("block_transformer_megabyte"), path);
-    for (const auto& file : std::filesystem::directory_iterator(path)) {
-      std::filesystem::permissions(file.path(), std::filesystem::perms::owner_all);
-    }
-  }
-  std::string complaint() const {
-    Context ctx(1);
-    return message_of<InputError>([&] { check_forward(ctx, read_golden_case(path), Precision::float32(), true); });
-  }
-  template <class F>
-  void rewrite(const std::string& file, F change) const {
-    std::vector<SafetensorsEntry> entries;
-    {
-      SafetensorsFile old = SafetensorsFile::open(path / file);
-      for (const std::string& name : old.names()) entries.push_back({name, old.tensor(name)});
-      change(entries);
-      write_safetensors(path / "new", entries);
-    }
-    std::filesystem::rename(path / "new", path / file);
-  }
+// The smallest case for a test to spoil.
+struct Copy : GoldenCopy {
+  Copy() : GoldenCopy("block_transformer_megabyte") {}
 };
 
 TEST(BadBlocks, UnknownConventionsAreNamed) {
@@ -141,9 +118,9 @@ TEST(BadBlocks, UnknownConventionsAreNamed) {
                                {"embedder", "projection_method", "sum"},
                                {"embedder", "n_embedding_tokens", 2}}) {
     Copy copy;
-    Json json = read_json(copy.path / "config.json");
+    Json json = read_json(copy.path() / "config.json");
     json[change.part][change.key] = change.value;
-    write_file_atomically(copy.path / "config.json", json.dump());
+    write_file_atomically(copy.path() / "config.json", json.dump());
     EXPECT_NE(copy.complaint().find(change.key), std::string::npos) << copy.complaint();
   }
 }

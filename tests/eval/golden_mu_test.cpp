@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/temporary_folder.h"
-#include "eval/golden_folders.h"
+#include "eval/golden_copy.h"
 
 namespace tandem::test {
 namespace {
@@ -83,34 +83,19 @@ TEST(Mu, WrongConventionsAreNoticed) {
   }
 }
 
-// A copy for a test to spoil.
-struct Copy {
-  TemporaryFolder folder;
-  std::filesystem::path path = folder / "case";
-
-  Copy() {
-    std::filesystem::copy(golden_folder("mu_tiny"), path);
-    for (const auto& file : std::filesystem::directory_iterator(path)) {
-      std::filesystem::permissions(file.path(), std::filesystem::perms::owner_all);
-    }
-  }
-  std::string complaint() const {
-    Context ctx(1);
-    return message_of<InputError>([&] { check_forward(ctx, read_golden_case(path), Precision::float32(), true); });
-  }
+struct Copy : GoldenCopy {
+  Copy() : GoldenCopy("mu_tiny") {}
   void set(const char* key, const Json& value) const {
-    Json json = read_json(path / "config.json");
+    Json json = read_json(path() / "config.json");
     json[key] = value;
-    write_file_atomically(path / "config.json", json.dump());
+    write_file_atomically(path() / "config.json", json.dump());
   }
   void replace(const std::string& file, const std::string& name, const Tensor& tensor) const {
-    std::vector<SafetensorsEntry> entries;
-    {
-      SafetensorsFile old = SafetensorsFile::open(path / file);
-      for (const std::string& each : old.names()) entries.push_back({each, each == name ? tensor : old.tensor(each)});
-      write_safetensors(path / "new", entries);
-    }
-    std::filesystem::rename(path / "new", path / file);
+    rewrite(file, [&](std::vector<SafetensorsEntry>& entries) {
+      for (SafetensorsEntry& each : entries) {
+        if (each.name == name) each.tensor = tensor;
+      }
+    });
   }
 };
 
@@ -118,7 +103,7 @@ struct Copy {
 TEST(Mu, TheOrderOfHeadsIsTheCases) {
   Copy copy;
   copy.set("is_interleaved", true);
-  ParityReport report = check(read_golden_case(copy.path), Precision::float32());
+  ParityReport report = check(read_golden_case(copy.path()), Precision::float32());
   EXPECT_FALSE(find(report, "logits").ok);
   EXPECT_FALSE(find(report, "gradient").ok);
 }

@@ -8,13 +8,14 @@
 #include "base/rng.h"
 #include "base/temporary_folder.h"
 #include "formats/gguf.h"
+#include "formats/hostile_files.h"
 #include "formats/zip_bytes.h"
 
 namespace tandem {
 namespace {
 
-using test::little_endian;
 using test::message_of;
+using test::read_hostile_files;
 using test::TemporaryFolder;
 
 std::string text(std::string_view text) { return little_endian(uint64_t{text.size()}) + std::string(text); }
@@ -173,28 +174,21 @@ TEST(HostileGguf, Tensors) {
 TEST(HostileGguf, ThousandsOfMutations) {
   std::string whole = good().bytes();
   size_t header = whole.size() - 100;
-  TemporaryFolder folder;
   Rng rng(22, 0);
-  int accepted = 0, refused = 0;
-  for (int i = 0; i < 6000; ++i) {
+  auto next = [&](int) {
     std::string bytes = whole;
     for (uint32_t edits = 1 + rng.below(3); edits-- > 0;) {
       size_t at = rng.below(static_cast<uint32_t>(header));
       constexpr std::string_view kTelling("\0\1\2\x08\x09\x20\x7f\xff", 8);
       bytes[at] = rng.below(2) ? kTelling[rng.below(8)] : static_cast<char>(rng.next());
     }
-    auto path = folder / std::to_string(i);
-    test::put_file(path, bytes);
-    try {
-      GgufFile file = GgufFile::open(path);
-      ASSERT_GE(touch(file), 0);
-      ++accepted;
-    } catch (const InputError& e) {
-      ASSERT_EQ(std::string_view(e.what()).find('\n'), std::string_view::npos);
-      ++refused;
-    }
-    std::filesystem::remove(path);
-  }
+    return bytes;
+  };
+  auto read = [](const std::filesystem::path& path) {
+    GgufFile file = GgufFile::open(path);
+    ASSERT_GE(touch(file), 0);
+  };
+  auto [accepted, refused] = read_hostile_files(6000, next, read);
   EXPECT_GT(accepted, 200);
   EXPECT_GT(refused, 3000);
 }

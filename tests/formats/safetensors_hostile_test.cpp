@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/temporary_folder.h"
+#include "formats/hostile_files.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_bytes.h"
 
@@ -163,24 +164,13 @@ TEST(HostileSafetensors, ThousandsOfMutations) {
                        R"("b":{"dtype":"BF16","shape":[5],"data_offsets":[24,34]},)"
                        R"("c":{"dtype":"I64","shape":[1,1],"data_offsets":[34,42]}})";
   std::string whole = safetensors_bytes(header, std::string(42, '\7'));
-  TemporaryFolder folder;
   Rng rng(20, 0);
-  int accepted = 0, refused = 0;
-  for (int i = 0; i < 6000; ++i) {
-    std::string bytes = mutated(whole, 8 + header.size(), rng);
-    // A new file each time: to cut and rewrite one makes some file systems flush it.
-    auto path = folder / std::to_string(i);
-    test::put_file(path, bytes);
-    try {
-      SafetensorsFile file = SafetensorsFile::open(path);
-      ASSERT_GE(touch(file), 0);
-      ++accepted;
-    } catch (const InputError& e) {
-      ASSERT_EQ(std::string_view(e.what()).find('\n'), std::string_view::npos);
-      ++refused;
-    }
-    std::filesystem::remove(path);
-  }
+  auto next = [&](int) { return mutated(whole, 8 + header.size(), rng); };
+  auto read = [](const std::filesystem::path& path) {
+    SafetensorsFile file = SafetensorsFile::open(path);
+    ASSERT_GE(touch(file), 0);
+  };
+  auto [accepted, refused] = test::read_hostile_files(6000, next, read);
   // Names, metadata and weights may change without harm; both outcomes must have been tried often.
   EXPECT_GT(accepted, 100);
   EXPECT_GT(refused, 3000);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/temporary_folder.h"
+#include "formats/hostile_files.h"
 #include "formats/pickle_bytes.h"
 #include "formats/torch_file.h"
 
@@ -303,23 +304,13 @@ TEST(HostileTorchFile, ThousandsOfMutations) {
              PickledTensor{.storage_type = "HalfStorage", .sizes = {3}, .strides = {2}}.opcodes() + "us" +
              pickle_text("k") + "]" + pickle_int(3) + "as");
   std::string whole = checkpoint(w);
-  TemporaryFolder folder;
   Rng rng(21, 0);
-  int accepted = 0, refused = 0;
-  for (int i = 0; i < 6000; ++i) {
-    std::string bytes = i % 3 == 0 ? mutated(whole, rng) : checkpoint(mutated(w, rng));
-    auto path = folder / std::to_string(i);
-    put_file(path, bytes);
-    try {
-      TorchFile file = TorchFile::open(path);
-      ASSERT_GE(touch(file), 0);
-      ++accepted;
-    } catch (const InputError& e) {
-      ASSERT_EQ(std::string_view(e.what()).find('\n'), std::string_view::npos);
-      ++refused;
-    }
-    std::filesystem::remove(path);
-  }
+  auto next = [&](int i) { return i % 3 == 0 ? mutated(whole, rng) : checkpoint(mutated(w, rng)); };
+  auto read = [](const std::filesystem::path& path) {
+    TorchFile file = TorchFile::open(path);
+    ASSERT_GE(touch(file), 0);
+  };
+  auto [accepted, refused] = read_hostile_files(6000, next, read);
   EXPECT_GT(accepted, 200);
   EXPECT_GT(refused, 3000);
 }

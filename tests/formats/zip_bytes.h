@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <cstdint>
 #include <cstring>
@@ -10,6 +9,9 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/deflate.h"
+#include "base/little_endian.h"
 
 namespace tandem::test {
 
@@ -20,27 +22,6 @@ struct ZipPart {
       std::nullopt;  // in the directory; the local header leaves sizes to a descriptor
   std::optional<uint32_t> crc = std::nullopt;
 };
-
-template <class... T>
-std::string little_endian(T... values) {
-  std::string out;
-  (out.append(reinterpret_cast<const char*>(&values), sizeof values), ...);
-  return out;
-}
-
-inline std::string deflated(const std::string& bytes) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, bytes.size()) + 32, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
 
 // Offsets of what zip_bytes() made, for changes in place.
 struct ZipPlaces {
@@ -55,7 +36,7 @@ inline std::string zip_bytes(const std::vector<ZipPart>& parts, ZipPlaces* place
   std::string out, directory;
   ZipPlaces at;
   for (const ZipPart& part : parts) {
-    std::string packed = part.deflated ? deflated(part.bytes) : part.bytes;
+    std::string packed = part.deflated ? deflated(part.bytes, -MAX_WBITS) : part.bytes;
     auto crc = static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(part.bytes.data()), part.bytes.size()));
     crc = part.crc.value_or(crc);
     auto size = part.claimed_size.value_or(static_cast<uint32_t>(part.bytes.size()));
