@@ -6,10 +6,13 @@
 #include <array>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
+#include "base/signal_block.h"
 #include "tensor/arena.h"
 
 namespace tandem {
@@ -37,6 +40,7 @@ struct ChunkKeyHash {
 struct Prepared {
   dnnl::matmul primitive;
   const char* implementation = "";
+  bool signals_wait = false;  // see moves_stack_pointer
   size_t scratch_bytes = 0;
   struct Handles {
     memory a, b, c, scratch;
@@ -65,6 +69,12 @@ void cap_onednn(Isa isa) {
     case Isa::avx512_bf16: dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16); return;
     case Isa::amx: return;
   }
+}
+
+// Some kernels of the implementation "gemm:jit" use the stack pointer as one more register, pointing into the heap. A
+// signal is handled where it points: whatever lies there is lost (oneDNN issue 4845, in all releases before 3.12).
+bool moves_stack_pointer(std::string_view implementation) {
+  return implementation.find("gemm:jit") != std::string_view::npos;
 }
 
 int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -225,6 +235,7 @@ class Gemm::Impl {
       dnnl::matmul::primitive_desc desc = describe(engine_, a, b, c, attr);
       out.primitive = dnnl::matmul(desc);
       out.implementation = desc.impl_info_str();
+      out.signals_wait = moves_stack_pointer(out.implementation);
       out.scratch_bytes = desc.scratchpad_desc().get_size();
       for (size_t worker = 0; worker < streams_.size(); ++worker) {
         out.workers.push_back({memory(a, engine_, nullptr), memory(b, engine_, nullptr), memory(c, engine_, nullptr),
@@ -261,6 +272,8 @@ class Gemm::Impl {
                                             {DNNL_ARG_WEIGHTS, at.b.get()},
                                             {DNNL_ARG_DST, at.c.get()},
                                             {DNNL_ARG_SCRATCHPAD, at.scratch.get()}}};
+    std::optional<SignalBlock> signals_wait;
+    if (prepared.signals_wait) signals_wait.emplace();
     dnnl_status_t status = dnnl_primitive_execute(prepared.primitive.get(), streams_[worker].get(),
                                                   static_cast<int>(args.size()), args.data());
     if (status != dnnl_success) {

@@ -1,6 +1,10 @@
 #include "kernels/matmul.h"
 
 #include <gtest/gtest.h>
+#include <sys/time.h>
+
+#include <chrono>
+#include <csignal>
 
 #include "base/error.h"
 #include "kernels/compare.h"
@@ -140,6 +144,56 @@ TEST(Matmul, OtherTypesAreRefused) {
   EXPECT_THROW(kernels::matmul_nt(context(), c, a, b), LogicError);
   Guarded d(DType::bf16, {3, 9}), e(DType::bf16, {3, 4});
   EXPECT_THROW(kernels::matmul_nt(context(), e, d, b, Store::accumulate), LogicError);
+}
+
+volatile std::sig_atomic_t g_signals = 0;
+
+// Signals to the process, 20,000 per second while it lives.
+class ManySignals {
+ public:
+  ManySignals() {
+    struct sigaction action = {};
+    action.sa_handler = [](int) { g_signals = g_signals + 1; };
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGALRM, &action, &before_);
+    every(50);
+  }
+  ~ManySignals() {
+    every(0);
+    sigaction(SIGALRM, &before_, nullptr);
+  }
+
+ private:
+  static void every(suseconds_t microseconds) {
+    itimerval timer{.it_interval = {0, microseconds}, .it_value = {0, microseconds}};
+    setitimer(ITIMER_REAL, &timer, nullptr);
+  }
+  struct sigaction before_ = {};
+};
+
+// Some of oneDNN's kernels use the stack pointer as a register like any other (kernels/gemm.cpp): a signal's frame
+// would lie in the heap.
+TEST(Matmul, SurvivesSignals) {
+  for (Case c : {Case{.form = Form::nt, .m = 128, .n = 300, .k = 32, .gap = 32},
+                 Case{.form = Form::nn, .m = 128, .n = 32, .k = 300, .gap = 32},
+                 Case{.form = Form::tn, .m = 300, .n = 32, .k = 128, .gap = 32}}) {
+    Shape sa = shape_a(c), sb = shape_b(c);
+    Guarded a(c.operands, sa, sa[1] + c.gap), b(c.operands, sb, sb[1] + c.gap);
+    Guarded want(c.result, {c.m, c.n}, c.n + c.gap), got(c.result, {c.m, c.n}, c.n + c.gap);
+    a.fill_normal(1);
+    b.fill_normal(2);
+    multiply(context(1), c, want, a, b);
+    g_signals = 0;
+    ManySignals signals;
+    auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+    bool same = true;
+    while (same && (std::chrono::steady_clock::now() < end || g_signals < 20)) {
+      multiply(context(1), c, got, a, b);
+      same = same_bits(got, want);
+    }
+    EXPECT_TRUE(same && a.intact() && b.intact() && got.intact()) << "form " << static_cast<int>(c.form);
+  }
 }
 
 }  // namespace
