@@ -21,7 +21,7 @@ size_t column_bytes(const PagePool::Column& column, int64_t pages) {
 
 }  // namespace
 
-PagePool::PagePool(MemoryBudget& budget, std::vector<Column> columns, int64_t most_tokens) : budget_(budget) {
+PagePool::PagePool(MemoryBudget& budget, const std::vector<Column>& columns, int64_t most_tokens) : budget_(budget) {
   for (const Column& column : columns) row_bytes_ += column.heads * column.size * dtype_bytes(column.dtype);
   pages_ = (most_tokens + kPageTokens - 1) / kPageTokens;
   if (page_bytes() > 0) pages_ = std::min(pages_, budget.limit() / page_bytes());

@@ -47,7 +47,7 @@ class PagePool {
 
   // Room for `most_tokens` tokens (rounded up to whole pages) as far as the budget allows. The system gives memory as
   // pages are written.
-  PagePool(MemoryBudget& budget, std::vector<Column> columns, int64_t most_tokens);
+  PagePool(MemoryBudget& budget, const std::vector<Column>& columns, int64_t most_tokens);
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
   ~PagePool();
