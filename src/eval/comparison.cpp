@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+#include "base/machine.h"
 #include "base/statistics.h"
 #include "kernels/peak.h"
 
@@ -11,6 +13,9 @@ namespace {
 constexpr double kMiB = 1 << 20;
 // A pass takes some scratch beside the memory of its tape.
 constexpr double kPassMargin = 1.25;
+
+// Seconds behind which a reading is not repeated: the machine's changes of speed are averaged within it.
+constexpr double kLongReading = 3;
 
 // Rough costs by which progress is told: tokens that are read, and how many of them a second is worth.
 constexpr double kTokensPerSecond = 6000;
@@ -26,11 +31,7 @@ class Comparison {
              const ComparisonHooks& hooks)
       : ctx_(ctx), plan_(plan), models_(models), hooks_(hooks) {
     result_.models.resize(models.size());
-    for (const LoadedContender& each : models) {
-      tapes_.push_back(each.model
-                           ? std::make_unique<Tape>(ctx, each.model->parameters().precision(), Tape::Mode::no_grad)
-                           : nullptr);
-    }
+    for (size_t m = 0; m < models.size(); ++m) tapes_.push_back(models[m].model ? new_tape(m) : nullptr);
     loads_.resize(models.size());
     pass_bytes_.resize(models.size());
     plan_work();
@@ -53,6 +54,10 @@ class Comparison {
   }
   Stop stopping() {
     return [this] { return stopped(); };
+  }
+
+  std::unique_ptr<Tape> new_tape(size_t m) const {
+    return std::make_unique<Tape>(ctx_, models_[m].model->parameters().precision(), Tape::Mode::no_grad);
   }
 
   void plan_work() {
@@ -90,16 +95,34 @@ class Comparison {
     return models_[m].model->config().max_seq_len - positions_behind_context(models_[m].model->config());
   }
 
+  // Memory of a pass that reads, beside the caches.
+  double pass_bytes(size_t m, int64_t context) const {
+    const Model& model = *models_[m].model;
+    int64_t piece = model.reads_in_pieces() ? std::min(plan_.chunk, context) : context;
+    // Attention goes over a copy of all keys and values.
+    return kPassMargin * pass_bytes_[m] * static_cast<double>(piece) +
+           static_cast<double>(sequence_pages(model, context, 2).reading);
+  }
+
   // Why a model does not read so long a prompt; empty: it does.
   std::string unreadable(size_t m, int64_t context) const {
     const Model& model = *models_[m].model;
     if (context > longest(m)) return fmt::format("longer than the model's rows ({})", model.config().max_seq_len);
-    int64_t piece = model.reads_in_pieces() ? std::min(plan_.chunk, context) : context;
-    double pass = kPassMargin * pass_bytes_[m] * static_cast<double>(piece);
-    // Attention of a pass that reads goes over a copy of all keys and values.
-    double pages = 2 * static_cast<double>(sequence_pages(model, context, 2).reading);
-    bool fits = pass + pages <= static_cast<double>(plan_.cell_bytes);
-    return fits ? "" : does_not_fit(pass + pages, plan_.cell_bytes);
+    double bytes = pass_bytes(m, context) + static_cast<double>(sequence_pages(model, context, 2).reading);
+    int64_t limit = room(context);
+    return bytes <= static_cast<double>(limit) ? "" : does_not_fit(bytes, limit);
+  }
+
+  // What the caches of a cell may take together: others may have taken memory since the plan was made.
+  int64_t room(int64_t context) const {
+    constexpr double kShare = 0.8;
+    auto available = static_cast<double>(machine_memory().available);
+    if (available == 0) return plan_.cell_bytes;  // the system does not say
+    double held = 0;
+    for (size_t m = 0; m < loads_.size(); ++m) {
+      if (loads_[m]) held += static_cast<double>(bytes_of(m, context, loads_[m]->sequences()));
+    }
+    return std::min(plan_.cell_bytes, static_cast<int64_t>(held + kShare * available));
   }
 
   int64_t bytes_of(size_t m, int64_t context, int64_t batch) const {
@@ -135,21 +158,33 @@ class Comparison {
 
   // Time to the first token, and what one sequence holds. Leaves every reader with one sequence.
   bool read(const std::vector<size_t>& readers, int64_t context) {
+    double passes = 0;
+    for (size_t m : readers) passes += pass_bytes(m, context);
+    bool keep_tapes = passes <= static_cast<double>(room(context));
+    std::vector<std::unique_ptr<Tape>> tapes(models_.size());  // those of long prompts grow large
     for (size_t m : readers) {
-      std::optional<StateBytes> figures =
-          measure_cache(*tapes_[m], *models_[m].model, context, plan_.chunk, stopping());
+      tapes[m] = new_tape(m);
+      std::optional<StateBytes> figures = measure_cache(*tapes[m], *models_[m].model, context, plan_.chunk, stopping());
       if (!figures) return false;
+      if (!keep_tapes) tapes[m] = nullptr;
       result_.models[m].cache.push_back({context, *figures, ""});
       done(static_cast<double>(context), fmt::format("caches at {}", context));
     }
     std::vector<std::vector<double>> seconds(models_.size());
     for (int64_t round = 0; round < plan_.rounds; ++round) {
       for (size_t m : readers) {
+        if (!seconds[m].empty() && seconds[m].front() >= kLongReading) {
+          done(static_cast<double>(context), "");
+          continue;
+        }
         loads_[m] = nullptr;  // its pages go before the next ones come
-        loads_[m] = std::make_unique<SequenceLoad>(*tapes_[m], *models_[m].model, context, plan_.batches.back());
+        if (!tapes[m]) tapes[m] = new_tape(m);
+        loads_[m] = std::make_unique<SequenceLoad>(*tapes[m], *models_[m].model, context, plan_.batches.back());
         std::optional<double> reading = loads_[m]->read(1, plan_.chunk, stopping());
         if (!reading) return false;
         seconds[m].push_back(*reading + loads_[m]->write_first());
+        loads_[m]->use(*tapes_[m]);
+        if (!keep_tapes) tapes[m] = nullptr;
         done(static_cast<double>(context), fmt::format("first token at {}", context));
       }
     }
@@ -159,39 +194,56 @@ class Comparison {
     return true;
   }
 
-  // Models whose caches fit together take turns; others come after them.
+  // Models whose caches fit together take turns; others come after them. Pages once written stay the load's, so those
+  // whose turn it is not hold one sequence or nothing at all.
   bool decode(const std::vector<size_t>& readers, int64_t context, int64_t batch) {
+    int64_t limit = room(context);
     std::vector<size_t> waiting;
     for (size_t m : readers) {
-      if (bytes_of(m, context, batch) <= plan_.cell_bytes) {
+      int64_t bytes = bytes_of(m, context, batch);
+      if (bytes <= limit) {
         waiting.push_back(m);
         continue;
       }
-      int64_t bytes = bytes_of(m, context, batch);
       result_.models[m].decode.push_back(
-          {context, batch, 0, 0, bytes, does_not_fit(static_cast<double>(bytes), plan_.cell_bytes)});
+          {context, batch, 0, 0, bytes, does_not_fit(static_cast<double>(bytes), limit)});
+      loads_[m] = nullptr;
       done(static_cast<double>(plan_.rounds) * slice_work(), "");
     }
     while (!waiting.empty()) {
       std::vector<size_t> together, later;
       int64_t bytes = 0;
       for (size_t m : waiting) {
-        bool fits = bytes + bytes_of(m, context, batch) <= plan_.cell_bytes;
+        int64_t own = bytes_of(m, context, batch);
+        bool fits = together.empty() || bytes + own <= limit;
         (fits ? together : later).push_back(m);
-        bytes += fits ? bytes_of(m, context, batch) : 0;
+        if (fits) bytes += own;
       }
+      for (size_t m : later) drop_sequences(m);
       if (!take_turns(together, context, batch)) return false;
-      for (size_t m : together) {
-        if (!later.empty()) loads_[m]->resize(1, plan_.chunk);
-      }
+      for (size_t m : later.empty() ? later : together) drop_sequences(m);
       waiting = std::move(later);
     }
     return true;
   }
 
+  void drop_sequences(size_t m) {
+    if (loads_[m] && loads_[m]->sequences() > 1) loads_[m] = nullptr;
+  }
+
+  // A load whose sequences had to go reads its context again. False: stopped.
+  bool load(size_t m, int64_t context) {
+    if (loads_[m]) return true;
+    std::unique_ptr<Tape> tape = new_tape(m);
+    loads_[m] = std::make_unique<SequenceLoad>(*tape, *models_[m].model, context, plan_.batches.back());
+    if (!loads_[m]->read(1, plan_.chunk, stopping())) return false;
+    loads_[m]->use(*tapes_[m]);
+    return true;
+  }
+
   bool take_turns(const std::vector<size_t>& together, int64_t context, int64_t batch) {
     for (size_t m : together) {
-      if (!loads_[m]->resize(batch, plan_.chunk, stopping())) return false;
+      if (!load(m, context) || !loads_[m]->resize(batch, plan_.chunk, stopping())) return false;
       loads_[m]->write();
     }
     std::vector<std::vector<double>> medians(models_.size());
@@ -244,13 +296,24 @@ class Comparison {
     std::vector<std::vector<ServingFigures>> rounds(models_.size());
     for (int64_t round = 0; round < plan_.rounds; ++round) {
       for (size_t m : able) {
-        std::optional<ServingFigures> figures = serve(ctx_, *models_[m].model, scenario_of(m), stopping());
+        std::optional<ServingFigures> figures = serve_or_say(m);
         if (!figures) return keep_serving(able, rounds);
         rounds[m].push_back(*figures);
         done(serving_work(), fmt::format("{} under a memory limit", models_[m].contender->name));
       }
     }
     keep_serving(able, rounds);
+  }
+
+  // What goes wrong with one model leaves the other figures as they are.
+  std::optional<ServingFigures> serve_or_say(size_t m) {
+    try {
+      return serve(ctx_, *models_[m].model, scenario_of(m), stopping());
+    } catch (const std::exception& error) {
+      ServingFigures figures;
+      figures.error = error.what();
+      return figures;
+    }
   }
 
   // Of each time the median: rounds differ in nothing else.
@@ -276,7 +339,7 @@ class Comparison {
   const std::vector<LoadedContender>& models_;
   const ComparisonHooks& hooks_;
   ComparisonResult result_;
-  std::vector<std::unique_ptr<Tape>> tapes_;
+  std::vector<std::unique_ptr<Tape>> tapes_;          // of passes that write
   std::vector<std::unique_ptr<SequenceLoad>> loads_;  // of the context at hand
   std::vector<double> pass_bytes_;                    // per token of a pass that reads
   double work_ = 0, done_ = 0;

@@ -54,7 +54,7 @@ std::optional<StateBytes> measure_cache(Tape& tape, Model& model, int64_t contex
 }
 
 SequenceLoad::SequenceLoad(Tape& tape, Model& model, int64_t context, int64_t most_sequences)
-    : tape_(tape),
+    : tape_(&tape),
       model_(model),
       caches_(
           model.new_caches({.tokens = tokens_of(model, context, most_sequences), .encoder = EncoderState::recompute})),
@@ -64,9 +64,9 @@ SequenceLoad::SequenceLoad(Tape& tape, Model& model, int64_t context, int64_t mo
 std::unique_ptr<State> SequenceLoad::read_one(int64_t chunk, const Stop& stop) {
   std::unique_ptr<State> state = model_.new_state(*caches_);
   pass_bytes_per_token_ = 0;
-  if (!read_into(tape_, model_, *state, ids_, chunk, stop)) return nullptr;
+  if (!read_into(*tape_, model_, *state, ids_, chunk, stop)) return nullptr;
   int64_t piece = model_.reads_in_pieces() ? std::min(chunk, state->length()) : state->length();
-  pass_bytes_per_token_ = static_cast<double>(tape_.arena().used_bytes()) / static_cast<double>(piece);
+  pass_bytes_per_token_ = static_cast<double>(tape_->arena().used_bytes()) / static_cast<double>(piece);
   return state;
 }
 
@@ -112,8 +112,8 @@ bool SequenceLoad::resize(int64_t count, int64_t chunk, const Stop& stop) {
 void SequenceLoad::write_to(std::span<const std::unique_ptr<State>> states) {
   pieces_.clear();
   for (const auto& state : states) pieces_.push_back({state.get(), std::span(ids_).first(1)});
-  tape_.reset();
-  model_.write(tape_, pieces_, logits_.tensor().slice_rows(0, static_cast<int64_t>(states.size())));
+  tape_->reset();
+  model_.write(*tape_, pieces_, logits_.tensor().slice_rows(0, static_cast<int64_t>(states.size())));
 }
 
 void SequenceLoad::take_back(int64_t tokens) {

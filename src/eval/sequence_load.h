@@ -22,6 +22,8 @@ class SequenceLoad {
  public:
   // Room for `most_sequences` of `context` tokens and one more. The tape's memory is kept for the next load.
   SequenceLoad(Tape& tape, Model& model, int64_t context, int64_t most_sequences);
+  // The tape of the passes from here on: what the one that read has grown to can go.
+  void use(Tape& tape) { tape_ = &tape; }
 
   // Replaces all sequences by `count` fresh ones that read the context, one after the other, in pieces of `chunk`
   // tokens where the architecture reads in pieces. Seconds; empty: stopped, and there are no sequences.
@@ -49,7 +51,7 @@ class SequenceLoad {
   void write_to(std::span<const std::unique_ptr<State>> states);
   void take_back(int64_t tokens);
 
-  Tape& tape_;
+  Tape* tape_;
   Model& model_;
   std::unique_ptr<Caches> caches_;  // outlives the states
   std::vector<std::unique_ptr<State>> states_;

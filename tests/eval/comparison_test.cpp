@@ -168,14 +168,20 @@ TEST_F(Comparing, WhatDoesNotFitSaysSo) {
     ModelConfig config = given(arch).config;
     return sequence_pages(*random_model(config, Precision::float32()), context, 2);
   };
-  // Nine sequences of the twin do not fit at 200 tokens, one of each does with a short pass that reads.
-  plan_.batches = {1, 9};
+  // Nine sequences of the twin do not fit at 200 tokens, one of each does with a short pass that reads. Five of each fit,
+  // not all models at once: those that had to go come back.
+  plan_.batches = {1, 5, 9};
   plan_.chunk = 16;
   plan_.cell_bytes = 9 * bytes(Arch::decoder, 200).writing - 1;
   auto model = random_model(given(Arch::double_decoder).config, Precision::float32());
   plan_.serving.cache_bytes = sequence_pages(*model, plan_.serving.prompt - 1, plan_.serving.written).reading - 1;
   ComparisonResult result = compare(ctx_, plan_, models_, {});
   const ContenderResult &own = of(result, "double_decoder 8+4"), &twin = of(result, "decoder 12");
+  for (const ContenderResult* each : {&own, &twin, &of(result, "llama 12"), &of(result, "encoder_decoder 8+4")}) {
+    ASSERT_EQ(each->decode.size(), 6u);
+    EXPECT_EQ(each->decode[4].note, "");
+    EXPECT_GT(each->decode[4].step_seconds, 0);
+  }
   EXPECT_EQ(twin.decode.back().step_seconds, 0);
   EXPECT_EQ(twin.decode.back().note.find("does not fit: "), 0u) << twin.decode.back().note;
   EXPECT_EQ(twin.decode.back().cache_bytes, 9 * bytes(Arch::decoder, 200).writing);
