@@ -39,7 +39,7 @@ int64_t RecentRows::page_bytes() const {
 int64_t RecentRows::most_pages() const { return pages_for(keep_ + kSlack + kMostInPlace) + 1 + pages_for(keep_) + 1; }
 
 bool RecentRows::reserve(int64_t count) {
-  int64_t wanted = std::min(pages_for(length_ + count) - static_cast<int64_t>(pages_.size()), most_pages());
+  int64_t wanted = spares_for(length_ + count);
   const size_t before = spares_.size();
   // Nothing is asked of the system while tokens come.
   pages_.reserve(static_cast<size_t>(pages_for(length_ + count)));
@@ -82,15 +82,18 @@ void RecentRows::append_in_place(int64_t count) { append(count, 0); }
 
 void RecentRows::append_latest(int64_t count) { append(count, std::max<int64_t>(0, needed(length_ + count) - kSlack)); }
 
-int64_t RecentRows::promised_pages() const {
-  return std::min(pages_for(reserved_) - static_cast<int64_t>(pages_.size()), most_pages());
+// Pages that nobody else holds become spare ones before more than most_pages() would be needed.
+int64_t RecentRows::spares_for(int64_t length) const {
+  auto own = std::count_if(pages_.begin(), pages_.end(),
+                           [&](int32_t page) { return page != PagePool::kNone && !pool_->shared(page); });
+  return std::min(pages_for(length) - static_cast<int64_t>(pages_.size()), most_pages() - static_cast<int64_t>(own));
 }
 
 // A page that nobody else holds stays with a sequence to which room was promised.
 void RecentRows::drop(size_t index) {
   int32_t page = std::exchange(pages_[index], PagePool::kNone);
   if (page == PagePool::kNone) return;
-  if (!pool_->shared(page) && static_cast<int64_t>(spares_.size()) < promised_pages()) {
+  if (!pool_->shared(page) && static_cast<int64_t>(spares_.size()) < spares_for(reserved_)) {
     spares_.push_back(page);
   } else {
     pool_->release(page);
@@ -104,7 +107,8 @@ void RecentRows::settle() {
     if (i < pin_first || i >= pin_end) drop(static_cast<size_t>(i));
   }
   // A pass that keeps only the latest tokens needs fewer pages than were promised to it.
-  while (static_cast<int64_t>(spares_.size()) > promised_pages()) {
+  const int64_t promised = spares_for(reserved_);
+  while (static_cast<int64_t>(spares_.size()) > promised) {
     pool_->release(spares_.back());
     spares_.pop_back();
   }

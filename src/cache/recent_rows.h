@@ -69,7 +69,7 @@ class RecentRows {
   static int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
   int64_t needed(int64_t length) const { return length > keep_ ? length - keep_ : 0; }
   int64_t most_pages() const;
-  int64_t promised_pages() const;  // for tokens to come
+  int64_t spares_for(int64_t length) const;  // so that tokens up to there find room
   void append(int64_t count, int64_t first_kept);
   void drop(size_t page);
   void release_spares();

@@ -82,6 +82,28 @@ TEST(RecentRows, RoomForALongSequenceIsAConstantNumberOfPages) {
   }
 }
 
+TEST(RecentRows, RoomThatWasPromisedIsEnoughForPassesOfAnyLength) {
+  constexpr int64_t kLength = 700;
+  Rng rng(3, 0);
+  for (int64_t keep : {1, 63, 64, 65, 200}) {
+    for (int64_t first : {1, 7, 64, 300}) {
+      Pool pool;
+      RecentRows rows(pool.pool, keep);
+      ASSERT_TRUE(rows.reserve(kLength));
+      const int64_t promised = rows.page_bytes();
+      ASSERT_TRUE(pool.budget.take(pool.budget.limit() - promised)) << "others have the rest";
+      for (int64_t count = first; count > 0;
+           count = std::min<int64_t>(1 + rng.below(rng.below(2) == 0 ? 64 : 600), kLength - rows.length())) {
+        count <= RecentRows::kMostInPlace&& rng.below(2) == 0 ? write(pool, rows, count) : read(pool, rows, count);
+        ASSERT_FALSE(HasFatalFailure()) << keep << ", first " << first << ", at " << rows.length();
+        expect_latest(pool, rows, keep);
+        EXPECT_LE(rows.page_bytes(), promised);
+      }
+      EXPECT_EQ(rows.length(), kLength);
+    }
+  }
+}
+
 TEST(RecentRows, AFewTokensCanAlwaysBeTakenBack) {
   Pool pool;
   RecentRows rows(pool.pool, 30);
