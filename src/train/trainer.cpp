@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "arch/model_folder.h"
 #include "base/clock.h"
@@ -105,6 +106,20 @@ class NoGradients {
   Tape& tape_;
 };
 
+// `before`: step of the checkpoint that stays when this one is not written; -1: there is none.
+template <class Job>
+void saying_which_checkpoint(int64_t step, int64_t before, const Job& job) {
+  try {
+    job();
+  } catch (const JobError& error) {
+    throw JobError({.what = fmt::format("the checkpoint of step {} could not be written", step),
+                    .got = error.what(),
+                    .hint = before >= 0
+                                ? fmt::format("that of step {} stays; started again, the run goes on from it", before)
+                                : "started again, the run begins anew"});
+  }
+}
+
 // One start of a run.
 class Trainer {
  public:
@@ -174,6 +189,7 @@ class Trainer {
     TrainResult result;
     if (stopped) {
       if (state_.step > 0) save();
+      finish_saving();
       result.end = TrainResult::End::stopped;
     } else {
       finish();
@@ -310,6 +326,7 @@ class Trainer {
       batch = next_batch(micro);
       step_.accumulate(batch, share.last_pass(micro));
     }
+    finish_saving();  // it reads what the optimizer is about to change
     last_ = step_.finish(factor);
     learning_rate_ = config_.optimizer.lr * factor;
     ++state_.step;
@@ -391,6 +408,7 @@ class Trainer {
            .got = fmt::format("{}, after going back {} times", judgement_.divergence, state_.guard.rollbacks),
            .hint = "try a lower optimizer.lr; the checkpoints stay"});
     }
+    finish_saving();
     RunState diverged = state_;
     // The step behind a checkpoint is the first to compute with its parameters: it must have gone well.
     int64_t last = state_.step - state_.guard.troubled_in_row - 1;
@@ -512,35 +530,37 @@ class Trainer {
 
   void save() {
     if (saved_ == state_.step) return;
+    finish_saving();
     ranks_.require_same_parameters(model_->parameters());
     std::deque<Moments> moments;
     if (parallel_) moments = parallel_->gather_moments(optimizer_);
-    if (ranks_.leads()) write_checkpoint(moments);
+    if (ranks_.leads()) begin_saving(std::move(moments));
     saved_ = state_.step;
   }
 
-  void write_checkpoint(const std::deque<Moments>& moments) {
-    try {
-      recorder_->sync();
-      state_.log_bytes = recorder_->log_bytes();
-      state_.seconds = seconds();
-      state_.updates = optimizer_.updates();
-      state_.cursor = Json::parse(rows_.state().dump());
-      state_.tokenizer = data_.tokenizer.hash();
-      state_.surroundings = surroundings_;
-      // Two to go back to: the parameters of the newest one have not been tried yet.
-      checkpoints_.save(state_, optimizer_,
-                        {.newest = config_.keep_checkpoints,
-                         .best = state_.best.step,
-                         .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0},
-                        moments);
-    } catch (const JobError& error) {
-      throw JobError({.what = fmt::format("the checkpoint of step {} could not be written", state_.step),
-                      .got = error.what(),
-                      .hint = saved_ >= 0
-                                  ? fmt::format("that of step {} stays; started again, the run goes on from it", saved_)
-                                  : "started again, the run begins anew"});
-    }
+  // The checkpoint is written beside the next step's forward and backward passes, which change nothing of it.
+  void begin_saving(std::deque<Moments> moments) {
+    const int64_t before = saved_;
+    saying_which_checkpoint(state_.step, before, [&] { recorder_->sync(); });
+    state_.log_bytes = recorder_->log_bytes();
+    state_.seconds = seconds();
+    state_.updates = optimizer_.updates();
+    state_.cursor = Json::parse(rows_.state().dump());
+    state_.tokenizer = data_.tokenizer.hash();
+    state_.surroundings = surroundings_;
+    // Two to go back to: the parameters of the newest one have not been tried yet.
+    Retention retention{.newest = config_.keep_checkpoints,
+                        .best = state_.best.step,
+                        .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0};
+    auto write = [this, before, state = state_, retention, moments = std::move(moments)] {
+      saying_which_checkpoint(state.step, before, [&] { checkpoints_.save(state, optimizer_, retention, moments); });
+    };
+    saving_ = std::async(std::launch::async, std::move(write));
+  }
+
+  // Behind it the checkpoint is on the disk; throws what kept it from that.
+  void finish_saving() {
+    if (saving_.valid()) saving_.get();
   }
 
   // A small source with a large weight may have been read more often than one thinks.
@@ -554,6 +574,7 @@ class Trainer {
   void finish() {
     if (!validated_now()) validate();
     save();
+    finish_saving();
     if (!ranks_.leads()) return;
     say_epochs();
     if (config_.exported == ExportedModel::best && state_.best.step >= 0 && state_.best.step != state_.step) {
@@ -635,6 +656,7 @@ class Trainer {
   double average_step_ = 0;
   Stopwatch watch_;
   Stopwatch window_watch_;
+  std::future<void> saving_;  // the last member: gone before what it reads
 };
 
 }  // namespace
