@@ -1,6 +1,7 @@
 // What `convert` makes of foreign files beyond their tensors: configs of transformers, configs and tokenizers in GGUF.
 #include <cstdlib>
 
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "convert/gguf_llama.h"
@@ -26,6 +27,8 @@ void huggingface_config(std::string_view bytes) {
     if (config.head_size() != again.head_size()) std::abort();
     config.head_dim = again.head_dim;
     if (fields.to_json() != again_fields.to_json()) std::abort();
+    std::vector<int32_t> ends = stop_ids_of(json, config.vocab_size, "config.json");
+    if (stop_ids_of(Json{{"eos_token_id", ends}}, config.vocab_size, "config.json") != ends) std::abort();
   } catch (const InputError&) {
   }
 }
@@ -37,7 +40,7 @@ void gguf_model(std::string_view bytes) {
     GgufFile file = GgufFile::open(path.path());
     TokenizerFile tokenizer = tokenizer_of_gguf(file);
     if (!tokenizer.bytes.empty()) Tokenizer::parse(tokenizer.bytes, "model.gguf", tokenizer_format(tokenizer.name));
-    gguf_config(file);
+    gguf_stop_ids(file, gguf_config(file));
   } catch (const InputError&) {
   }
 }

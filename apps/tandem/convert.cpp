@@ -23,6 +23,7 @@ struct Options {
   std::string from = "auto", to;
   std::string config, tokenizer, type = "f32";
   int64_t max_length = 0;
+  int64_t shard_mib = 0;  // 0: as transformers
   bool overwrite = false;
   bool json = false;
 };
@@ -46,6 +47,7 @@ ConvertOptions resolve(const Options& options) {
   out.tokenizer = options.tokenizer;
   out.max_length = options.max_length;
   out.overwrite = options.overwrite;
+  if (options.shard_mib > 0) out.shard_bytes = options.shard_mib << 20;
   if (!options.config.empty()) out.config = read_config(options.config);
   out.read_config = [](const fs::path& file) { return read_golden_case(file.parent_path()).config; };
   return out;
@@ -110,6 +112,10 @@ void add_convert_verb(CLI::App& app, Action& action) {
       ->check(CLI::IsMember({"f32", "bf16", "f16", "q8_0", "q4_0"}));
   verb->add_option("--max-length", options->max_length, "Longest sequence of the new model, at most the source's")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  verb->add_option("--shard-mib", options->shard_mib,
+                   "Tensors in one file of a Hugging Face folder, at most; default: 5 GB, as transformers")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
+      ->type_name("MIB");
   verb->add_flag("--overwrite", options->overwrite, "Replace a model folder or a file at DESTINATION");
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, &action] { action = [options] { return run(*options); }; });

@@ -172,10 +172,9 @@ ReadOptions read_options(const GenerateOptions& options) {
 
 GenerationOptions options_for(const LoadedModel& loaded, const ReadOptions& options) {
   GenerationOptions generation = options.generation;
-  int32_t eos = loaded.document_tokens.eos;
-  generation.eos = {eos};
+  generation.eos = loaded.ends;
   if (options.grammar) {
-    auto vocabulary = std::make_shared<ConstraintVocabulary>(loaded.tokenizer, std::vector{eos});
+    auto vocabulary = std::make_shared<ConstraintVocabulary>(loaded.tokenizer, loaded.ends);
     generation.sampling.constraint = std::make_shared<Constraint>(*options.grammar, std::move(vocabulary));
   }
   return generation;
@@ -190,7 +189,7 @@ ChatDialogue chat_dialogue(const LoadedModel& loaded) {
                       .got = fmt::format("a tokenizer without '{}'", name),
                       .expected = fmt::format("the tokens '{}' and '{}'", names.user, names.assistant)});
   }
-  return {loaded.tokenizer, names, loaded.document_tokens.bos, loaded.document_tokens.eos};
+  return {loaded.tokenizer, names, loaded.document_tokens.bos, loaded.ends};
 }
 
 }  // namespace tandem::app

@@ -1,6 +1,7 @@
 #include "model_options.h"
 
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "train/run_config.h"
 
@@ -90,7 +91,9 @@ LoadedModel load(const ModelOptions& options, Context& ctx) {
   if (options.generates || options.quantize != "none") {
     model->parameters().pack(ctx, weight_format(options.quantize, precision));
   }
-  return {std::move(tokenizer), document_tokens, std::move(model)};
+  std::vector<int32_t> ends{document_tokens.eos};
+  add_ids(ends, read_stop_ids(folder, config.vocab_size));
+  return {std::move(tokenizer), document_tokens, std::move(model), std::move(ends)};
 }
 
 void pack_weights(const ModelOptions& options, Context& ctx, Model& model) {

@@ -36,6 +36,7 @@ struct LoadedModel {
   Tokenizer tokenizer;
   DocumentTokens document_tokens;
   std::unique_ptr<Model> model;
+  std::vector<int32_t> ends;  // tokens behind which a text is over: the document's end, and what the folder adds to it
 };
 
 // What weights are packed into: --quantize, else the type of the activations.

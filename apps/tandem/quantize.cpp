@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -37,6 +38,7 @@ int run(const Options& options) {
   loading.generates = true;  // packs
   LoadedModel loaded = load(loading, ctx);
   save_packed_model(options.output, *loaded.model, loaded.tokenizer.file_bytes(), loaded.tokenizer.file_name());
+  write_stop_ids(options.output, loaded.ends);
   auto size = [](const fs::path& folder) { return static_cast<int64_t>(fs::file_size(folder / "model.safetensors")); };
   int64_t before = size(options.model.model), after = size(options.output);
   std::string format(weight_format_name(loaded.model->parameters().all().front().packed().format()));

@@ -82,8 +82,7 @@ Session::Session(Context& ctx, const LoadedModel& loaded, const GenerateOptions&
       engine_(ctx, *loaded.model, engine_options(*loaded.model, options)),
       chat_(options.chat ? std::make_unique<ChatDialogue>(chat_dialogue(loaded)) : nullptr),
       text_(options.chat ? nullptr
-                         : std::make_unique<TextDialogue>(loaded.tokenizer, loaded.document_tokens.bos,
-                                                          loaded.document_tokens.eos)),
+                         : std::make_unique<TextDialogue>(loaded.tokenizer, loaded.document_tokens.bos, loaded.ends)),
       dialogue_(chat_ ? static_cast<Dialogue&>(*chat_) : *text_) {
   generation_.eos = dialogue_.ends();
 }

@@ -329,6 +329,12 @@ void EncoderDecoder::write_round(Tape& tape, std::span<const Piece> pieces, cons
   memory_plan_.clear(1);
   memory_plan_.order = QueryOrder::by_query;
   wanted_.clear();
+  if (config().rope_ntk_factor > 1) {  // whole blocks pass again and again, a token longer each time
+    int64_t most = static_cast<int64_t>(pieces.size()) * config().max_seq_len;
+    pass_.reserve(most);
+    own_turns_.reserve(most);
+    row_ids_.reserve(static_cast<size_t>(config().max_seq_len));
+  }
   for (const Piece& piece : pieces) {
     EncoderDecoderState& state = state_of(piece);
     int64_t in_front = state.bos_in_front(piece.ids.front()) ? 1 : 0;

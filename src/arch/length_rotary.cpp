@@ -9,6 +9,8 @@ void LengthRotary::clear() {
   rows_.clear();
 }
 
+void LengthRotary::reserve(int64_t tokens) { rows_.reserve(static_cast<size_t>(tokens)); }
+
 void LengthRotary::add(std::span<const int32_t> positions) {
   if (positions.empty()) return;
   sequences_.push_back({rows_.size(), int64_t{*std::max_element(positions.begin(), positions.end())} + 1});

@@ -13,6 +13,7 @@ namespace tandem {
 class LengthRotary {
  public:
   void clear();
+  void reserve(int64_t tokens);
   // The next tokens of the pass, at these positions: a sequence, as long as its last position says.
   void add(std::span<const int32_t> positions);
   // What turns all tokens that were added: the rows of a table, `base` where no sequence is too long for it. Valid

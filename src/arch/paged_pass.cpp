@@ -17,6 +17,10 @@ void PagedPass::clear() {
   gathered_.clear();
 }
 
+void PagedPass::reserve(int64_t tokens) {
+  for (auto* list : {&ids, &positions, &slots_}) list->reserve(static_cast<size_t>(tokens));
+}
+
 int64_t PagedPass::add(std::span<const int32_t> tokens, int64_t first_position) {
   int64_t first = size();
   add_rows(static_cast<int64_t>(tokens.size()), first_position);

@@ -19,6 +19,7 @@ class PagedPass {
   std::vector<int32_t> positions;
 
   void clear();
+  void reserve(int64_t tokens);  // room for passes that get longer each time
   // Tokens that follow each other from `first_position` on; returns the index of the first in the pass.
   int64_t add(std::span<const int32_t> tokens, int64_t first_position);
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "arch/config.h"
+#include "arch/model.h"
 
 namespace tandem {
 
@@ -14,5 +14,9 @@ struct WriteCycle {
   int64_t until = 0;
 };
 WriteCycle write_cycle(const ModelConfig& config, int64_t tokens);
+
+// Bytes of a sequence's cache that the pass which wrote its last token had to read: all that it holds, with the token.
+// What belongs to a stack that runs once per block counts only where the pass has opened a block.
+double cache_bytes_read(const Model& model, const State& state);
 
 }  // namespace tandem

@@ -9,12 +9,12 @@
 namespace tandem {
 namespace fs = std::filesystem;
 
+bool process_is_gone(int32_t process) { return process > 0 && ::kill(process, 0) != 0 && errno == ESRCH; }
+
 void remove_abandoned_files(const fs::path& folder, const std::function<int32_t(const std::string& name)>& process_of) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    int32_t process = process_of(entry.path().filename().string());
-    bool gone = process > 0 && ::kill(process, 0) != 0 && errno == ESRCH;
-    if (gone) fs::remove(entry.path(), ignored);
+    if (process_is_gone(process_of(entry.path().filename().string()))) fs::remove_all(entry.path(), ignored);
   }
 }
 

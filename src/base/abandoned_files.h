@@ -7,8 +7,11 @@
 
 namespace tandem {
 
-// Removes the files of a folder whose names hold the id of a process that is no longer there; `process_of` finds it in
-// a name, 0 where there is none.
+// Whether there is no process with this id, which is positive.
+bool process_is_gone(int32_t process);
+
+// Removes what is in a folder, folders too, under names that hold the id of a process that is no longer there;
+// `process_of` finds it in a name, 0 where there is none.
 void remove_abandoned_files(const std::filesystem::path& folder,
                             const std::function<int32_t(const std::string& name)>& process_of);
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -12,6 +13,7 @@
 #include "convert/gguf_llama.h"
 #include "convert/gguf_tokenizer.h"
 #include "convert/huggingface.h"
+#include "convert/shards.h"
 #include "convert/source.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
@@ -94,7 +96,15 @@ void write_tandem(SourceModel& source, const fs::path& folder, DType dtype, cons
   if (dtype == DType::bf16) metadata["weights"] = "bf16";
   write_tensors(folder / "model.safetensors", source.model->parameters(), same, dtype, metadata, progress);
   write_tokenizer(source, folder);
+  write_stop_ids(folder, source.stop_ids);
   write_file_atomically(folder / "config.json", config_text(source.config));
+}
+
+// Where a format has room for `kept` of the tokens that end a text.
+void note_lost_stop_ids(SourceModel& source, size_t kept) {
+  if (source.stop_ids.size() <= kept) return;
+  source.notes.push_back(fmt::format("of {} tokens that end a text only the first {} kept", source.stop_ids.size(),
+                                     kept == 1 ? "is" : fmt::format("{} are", kept)));
 }
 
 // By the ending of the file: safetensors, or an archive of PyTorch laid out as their training scripts have it.
@@ -121,6 +131,7 @@ void write_authors(SourceModel& source, const fs::path& file, DType dtype, const
   }
   if (!source.tokenizer.empty()) source.notes.push_back("the tokenizer stays where it is: the checkpoint is one file");
   source.tokenizer.clear();
+  note_lost_stop_ids(source, 1);
 }
 
 // What transformers wants beside a tokenizer.json to load it, and where generation ends.
@@ -128,7 +139,7 @@ void write_huggingface_extras(const SourceModel& source, const fs::path& folder)
   const ModelConfig& c = source.config;
   OrderedJson generation = OrderedJson::object();
   if (c.bos_id >= 0) generation["bos_token_id"] = c.bos_id;
-  if (c.eos_id >= 0) generation["eos_token_id"] = c.eos_id;
+  if (!source.stop_ids.empty()) generation["eos_token_id"] = stop_ids_json(source.stop_ids);
   write_file_atomically(folder / "generation_config.json", generation.dump(2) + "\n");
   if (source.tokenizer.empty() || source.tokenizer_name != "tokenizer.json") return;
   Tokenizer tokenizer = Tokenizer::parse(source.tokenizer, source.tokenizer_name);
@@ -148,11 +159,15 @@ void fold_mup(SourceModel& source) {
   source.notes.push_back("muP's scales of scores and logits went into the weights");
 }
 
-void write_huggingface(SourceModel& source, const fs::path& folder, DType dtype, const ConvertProgress& progress) {
+void write_huggingface(SourceModel& source, const fs::path& folder, DType dtype, int64_t shard_bytes,
+                       const ConvertProgress& progress) {
   OrderedJson json = huggingface_json(source.config, torch_name(dtype), "SOURCE");
+  if (!source.stop_ids.empty()) json["eos_token_id"] = stop_ids_json(source.stop_ids);
   fold_mup(source);
-  write_tensors(folder / "model.safetensors", source.model->parameters(), huggingface_map(source.config), dtype,
-                {{"format", "pt"}}, progress);
+  std::deque<Storage> made;
+  std::vector<NamedTensor> entries =
+      checkpoint_entries(source.model->parameters(), huggingface_map(source.config), dtype, made, progress);
+  write_shards(folder, entries, {{"format", "pt"}}, shard_bytes);
   write_tokenizer(source, folder);
   write_huggingface_extras(source, folder);
   write_file_atomically(folder / "config.json", json.dump(2) + "\n");
@@ -196,6 +211,11 @@ void write_gguf_file(SourceModel& source, const fs::path& file, WeightType type,
     };
     id("tokenizer.ggml.bos_token_id", c.bos_id);
     id("tokenizer.ggml.eos_token_id", c.eos_id);
+    // The ends of a turn and of a message, in Llama 3's order: a text's, a message's, a turn's.
+    const std::vector<int32_t>& stops = source.stop_ids;
+    if (stops.size() > 1) id("tokenizer.ggml.eot_token_id", stops[stops.size() > 2 ? 2 : 1]);
+    if (stops.size() > 2) id("tokenizer.ggml.eom_token_id", stops[1]);
+    note_lost_stop_ids(source, 3);
   }
   fold_mup(source);
   std::deque<Storage> made;
@@ -254,7 +274,9 @@ ConvertSummary convert(const ConvertOptions& options, const ConvertProgress& pro
   switch (to) {
     case ModelFormat::tandem: write_tandem(source, aside, dtype_of(options.type, to), writing); break;
     case ModelFormat::authors: write_authors(source, aside, dtype_of(options.type, to), writing); break;
-    case ModelFormat::huggingface: write_huggingface(source, aside, dtype_of(options.type, to), writing); break;
+    case ModelFormat::huggingface:
+      write_huggingface(source, aside, dtype_of(options.type, to), options.shard_bytes, writing);
+      break;
     case ModelFormat::gguf: write_gguf_file(source, aside, options.type, writing); break;
   }
   ConvertSummary summary{.from = from,

@@ -37,6 +37,8 @@ struct ConvertOptions {
   std::filesystem::path tokenizer;  // taken along instead of the source's; empty: that one; "none": none
   int64_t max_length = 0;           // more than 0: longest sequence of the new model
   bool overwrite = false;
+  // Of the tensors in one file of a Hugging Face folder, at most: as many files as that takes.
+  int64_t shard_bytes = 5'000'000'000;
   // The model's config where the source does not say it itself (checkpoints of the authors).
   std::optional<ModelConfig> config;
   // Reads a config.json that is none of ours nor of transformers; used for a source folder of the authors.

@@ -2,12 +2,59 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/abandoned_files.h"
 #include "base/error.h"
 #include "base/file.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
 namespace {
+
+// Names of what is not finished, and of the folder that a result replaces: MARK, the process, '-', the result's name.
+constexpr std::string_view kMaking = ".converting-", kReplaced = ".replaced-";
+
+std::string aside_name(std::string_view mark, const fs::path& path) {
+  return fmt::format("{}{}-{}", mark, ::getpid(), path.filename().string());
+}
+
+struct Leftover {
+  int32_t process = 0;  // 0: the name is none of ours
+  std::string_view name;
+};
+Leftover leftover_of(std::string_view file, std::string_view mark) {
+  Leftover out;
+  if (!file.starts_with(mark)) return out;
+  file.remove_prefix(mark.size());
+  const char* end = file.data() + file.size();
+  const char* behind = std::from_chars(file.data(), end, out.process).ptr;
+  if (behind == end || *behind != '-') return {};
+  out.name = file.substr(static_cast<size_t>(behind + 1 - file.data()));
+  return out;
+}
+
+// What conversions that were killed have left in the folder. A model that was to be replaced goes back to its place
+// where nothing stands in it yet.
+void tidy(const fs::path& folder) {
+  std::error_code ignored;
+  std::vector<std::pair<fs::path, fs::path>> returning;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    std::string file = entry.path().filename().string();
+    Leftover old = leftover_of(file, kReplaced);
+    if (!process_is_gone(old.process) || old.name.empty()) continue;
+    fs::path place = folder / old.name;
+    if (!fs::exists(fs::symlink_status(place, ignored))) returning.emplace_back(entry.path(), place);
+  }
+  for (const auto& [from, to] : returning) fs::rename(from, to, ignored);
+  remove_abandoned_files(folder, [](const std::string& file) {
+    return std::max(leftover_of(file, kMaking).process, leftover_of(file, kReplaced).process);
+  });
+}
 
 void check_free(const fs::path& path, bool folder, bool overwrite) {
   if (!fs::exists(fs::symlink_status(path))) return;
@@ -31,11 +78,12 @@ void check_free(const fs::path& path, bool folder, bool overwrite) {
 
 Destination::Destination(fs::path path, bool folder, bool overwrite) : path_(std::move(path)), folder_(folder) {
   if (!path_.has_filename()) path_ = path_.parent_path();  // "folder/"
-  check_free(path_, folder, overwrite);
   fs::path parent = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
+  tidy(parent);
+  check_free(path_, folder, overwrite);
   create_folder(parent);
   // The ending of a file tells the writers its kind.
-  aside_ = parent / fmt::format(".converting-{}-{}", ::getpid(), path_.filename().string());
+  aside_ = parent / aside_name(kMaking, path_);
   if (folder_) create_folder(aside_);
 }
 
@@ -48,8 +96,7 @@ void Destination::finish() {
   std::error_code error;
   fs::path old;
   if (folder_ && fs::exists(path_)) {  // folders cannot be renamed over what is there
-    old = aside_;
-    old += ".old";
+    old = aside_.parent_path() / aside_name(kReplaced, path_);
     fs::rename(path_, old, error);
     if (error) refused(path_, error);
   }

@@ -5,7 +5,8 @@
 
 namespace tandem {
 
-// Where a result is made, aside of where it will stand. Destroyed unfinished, it leaves nothing behind.
+// Where a result is made, aside of where it will stand. Destroyed unfinished, it leaves nothing behind; what a process
+// that was killed has left there the next one removes.
 class Destination {
  public:
   // InputError when there is something at `path` already, unless it may be replaced: an empty folder; with `overwrite`

@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "convert/huggingface.h"
 
@@ -176,6 +177,20 @@ ModelConfig gguf_config(GgufFile& file) {
   }
   read_scaling(file, prefix, c);
   return c;
+}
+
+std::vector<int32_t> gguf_stop_ids(const GgufFile& file, const ModelConfig& config) {
+  std::vector<int32_t> ids;
+  for (const char* key :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"}) {
+    if (!file.has(key)) continue;
+    int64_t id = file.integer(key);
+    if (id < 0 || id >= config.vocab_size) {
+      unsupported(file, key, fmt::format("{}", id), fmt::format("0..{}", config.vocab_size - 1));
+    }
+    add_ids(ids, std::vector{static_cast<int32_t>(id)});
+  }
+  return ids;
 }
 
 CheckpointMap gguf_map(const ModelConfig& config) {

@@ -16,6 +16,10 @@ namespace tandem {
 // InputError, naming the key, for an architecture or a convention that we do not have.
 ModelConfig gguf_config(GgufFile& file);
 
+// Tokens that end a text: those of a text, of a message and of a turn, as far as the file names them. InputError for
+// ids outside of the vocabulary.
+std::vector<int32_t> gguf_stop_ids(const GgufFile& file, const ModelConfig& config);
+
 // Their tensors for a model of this config. llama.cpp turns adjacent features in an architecture "llama": the rows of
 // queries and keys are permuted inside heads.
 CheckpointMap gguf_map(const ModelConfig& config);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -91,6 +92,7 @@ SourceModel read_tandem(const ConvertOptions& options) {
   check_sizes(out.config, tensors);
   out.model = empty_model(out.config, where);
   read_checkpoint(tensors, same, out.model->parameters(), [](double, std::string_view) {});
+  out.stop_ids = read_stop_ids(options.source, out.config.vocab_size);
   read_tokenizer(out, options.source, options);
   return out;
 }
@@ -108,9 +110,8 @@ SourceModel read_huggingface(const ConvertOptions& options, const ConvertProgres
     map.ignores = [](std::string_view name) { return name == "lm_head.weight" || huggingface_ignores(name); };
   }
   fill(out, tensors, map, where, progress);
-  if (json.contains("eos_token_id") && json.at("eos_token_id").is_array() && json.at("eos_token_id").size() > 1) {
-    out.notes.push_back(fmt::format("of the tokens that end a text only the first is kept: {}", out.config.eos_id));
-  }
+  out.stop_ids = stop_ids_of(json, out.config.vocab_size, where);
+  add_ids(out.stop_ids, read_stop_ids(options.source, out.config.vocab_size));
   read_tokenizer(out, options.source, options);
   return out;
 }
@@ -145,6 +146,7 @@ SourceModel read_gguf(const ConvertOptions& options, const ConvertProgress& prog
   SourceModel out{.format = ModelFormat::gguf};
   GgufFile file = GgufFile::open(options.source);
   out.config = gguf_config(file);
+  out.stop_ids = gguf_stop_ids(file, out.config);
   if (options.tokenizer.empty()) {
     TokenizerFile tokenizer = tokenizer_of_gguf(file);
     if (!tokenizer.bytes.empty()) {
@@ -156,6 +158,15 @@ SourceModel read_gguf(const ConvertOptions& options, const ConvertProgress& prog
   ForeignTensors tensors = ForeignTensors::open(options.source);
   fill(out, tensors, gguf_map(out.config), options.source.string(), progress);
   return out;
+}
+
+// A config that does not say what ends a text takes the first of what does.
+void put_eos_first(SourceModel& source) {
+  std::vector<int32_t> ids;
+  if (source.config.eos_id >= 0) ids.push_back(static_cast<int32_t>(source.config.eos_id));
+  add_ids(ids, source.stop_ids);
+  source.stop_ids = std::move(ids);
+  if (!source.stop_ids.empty()) source.config.eos_id = source.stop_ids.front();
 }
 
 void shorten(ModelConfig& config, int64_t length) {
@@ -197,6 +208,7 @@ SourceModel read_source(const ConvertOptions& options, const ConvertProgress& pr
     case ModelFormat::authors: out = read_authors(options, progress); break;
     case ModelFormat::gguf: out = read_gguf(options, progress); break;
   }
+  put_eos_first(out);
   if (options.max_length > 0) shorten(out.config, options.max_length);
   if (!options.tokenizer.empty() && options.tokenizer != kNoTokenizer) {
     Tokenizer tokenizer = Tokenizer::load(options.tokenizer);

@@ -10,7 +10,8 @@ struct SourceModel {
   // Its rows may be shorter than config says: it is there for its parameters.
   std::unique_ptr<Model> model;
   ModelConfig config;
-  std::string tokenizer;  // bytes; empty: none
+  std::vector<int32_t> stop_ids;  // that end a text: config.eos_id first, if that is known
+  std::string tokenizer;          // bytes; empty: none
   std::string tokenizer_name;
   std::vector<std::string> notes;
 };

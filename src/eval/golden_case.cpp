@@ -132,6 +132,17 @@ GoldenTolerance read_tolerance(const Json& json, GoldenKind kind, const std::str
   return tolerance;
 }
 
+// Distillation, and images beside text: there are numbers of the authors, and nothing here computes them.
+void refuse_what_is_not_there_yet(const Json& json, const std::string& where) {
+  if (!json.is_object() || !json.contains("architecture") || !json.at("architecture").is_string()) return;
+  std::string kind = json_string(json, "architecture", where);
+  if (kind != "mu_kd" && kind != "mu_vision") return;
+  throw InputError({.what = "golden case that is not supported yet",
+                    .where = where,
+                    .got = fmt::format("architecture {}: {}", kind, kind == "mu_kd" ? "distillation" : "images"),
+                    .expected = "a language model's passes"});
+}
+
 }  // namespace
 
 GoldenCase read_golden_case(const fs::path& folder) {
@@ -151,6 +162,7 @@ GoldenCase read_golden_case(const fs::path& folder) {
   c.json = read_json(file);
   std::string where = file.string();
   c.name = c.json.contains("case") ? json_string(c.json, "case", where) : folder.filename().string();
+  refuse_what_is_not_there_yet(c.json, where);
   c.config = model_config(c.json, where);
   if (c.config.arch == Arch::block_transformer) {
     c.kind = GoldenKind::forward;  // and generation, where the case has it

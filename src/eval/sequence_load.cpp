@@ -116,27 +116,24 @@ void SequenceLoad::write_to(std::span<const std::unique_ptr<State>> states) {
   model_.write(*tape_, pieces_, logits_.tensor().slice_rows(0, static_cast<int64_t>(states.size())));
 }
 
-void SequenceLoad::take_back(int64_t tokens) {
-  read_bytes_ = states_.front()->token_bytes().live;
+double SequenceLoad::write_and_take_back(int64_t tokens) {
+  double seconds = 0, bytes = 0;
+  for (int64_t i = 0; i < tokens; ++i) {
+    Stopwatch watch;
+    write_to(states_);
+    seconds += watch.seconds();
+    bytes += cache_bytes_read(model_, *states_.front());
+  }
   for (auto& state : states_) state->unwrite(tokens);
+  read_bytes_ = bytes / static_cast<double>(tokens);
+  return seconds / static_cast<double>(tokens);
 }
 
 double SequenceLoad::write() {
-  const int64_t cycle = write_cycle(model_.config(), states_.front()->length()).length;
-  Stopwatch watch;
-  for (int64_t i = 0; i < cycle; ++i) write_to(states_);
-  double seconds = watch.seconds();
-  take_back(cycle);
-  return seconds / static_cast<double>(cycle);
+  return write_and_take_back(write_cycle(model_.config(), states_.front()->length()).length);
 }
 
-double SequenceLoad::write_first() {
-  Stopwatch watch;
-  write_to(states_);
-  double seconds = watch.seconds();
-  take_back(1);
-  return seconds;
-}
+double SequenceLoad::write_first() { return write_and_take_back(1); }
 
 int64_t positions_behind_context(const ModelConfig& config) {
   constexpr int64_t kSpare = 2;
@@ -144,7 +141,7 @@ int64_t positions_behind_context(const ModelConfig& config) {
 }
 
 double SequenceLoad::bytes_read_per_step() const {
-  return weight_bytes_per_pass(model_, PassKind::write, sequences()) + static_cast<double>(sequences() * read_bytes_);
+  return weight_bytes_per_pass(model_, PassKind::write, sequences()) + static_cast<double>(sequences()) * read_bytes_;
 }
 
 double weight_bytes_per_pass(const Model& model, PassKind kind, int64_t tokens) {

@@ -41,15 +41,15 @@ class SequenceLoad {
   // Memory that a pass which reads takes beside the caches, per token of the pass; after a read.
   double pass_bytes_per_token() const { return pass_bytes_per_token_; }
   int64_t sequences() const { return static_cast<int64_t>(states_.size()); }
-  // What the last pass had to read: each weight that it needs once, in its packed format, a row of the embedding for
-  // every sequence, and the cache of every sequence with the token that was written. A cache that several layers share
-  // counts once.
+  // What a pass of the last call had to read, the mean over its passes: each weight that it needs once, in its packed
+  // format, a row of the embedding for every sequence, and the cache of every sequence with the token that was written.
+  // A cache that several layers share counts once, and one that is read once per block in the pass that reads it.
   double bytes_read_per_step() const;
 
  private:
   std::unique_ptr<State> read_one(int64_t chunk, const Stop& stop);
   void write_to(std::span<const std::unique_ptr<State>> states);
-  void take_back(int64_t tokens);
+  double write_and_take_back(int64_t tokens);  // seconds per pass
 
   Tape* tape_;
   Model& model_;
@@ -59,7 +59,7 @@ class SequenceLoad {
   std::vector<Piece> pieces_;
   Storage logits_;  // [most_sequences, V]
   double pass_bytes_per_token_ = 0;
-  int64_t read_bytes_ = 0;  // of one cache in a step
+  double read_bytes_ = 0;  // of one cache in a pass
 };
 
 // Positions behind the context that a model's rows must have.

@@ -18,11 +18,16 @@ bool same_text(const Tokenizer& tokenizer, const TextGeneration& written) {
 
 }  // namespace
 
-ChatDialogue::ChatDialogue(const Tokenizer& tokenizer, const ChatTokenNames& names, int32_t bos, int32_t eos)
-    : tokenizer_(tokenizer), chat_(tokenizer, names, bos, eos), bos_(bos), eos_(eos), ends_{eos} {
+ChatDialogue::ChatDialogue(const Tokenizer& tokenizer, const ChatTokenNames& names, int32_t bos,
+                           std::vector<int32_t> ends)
+    : tokenizer_(tokenizer),
+      chat_(tokenizer, names, bos, ends.front()),
+      bos_(bos),
+      eos_(ends.front()),
+      ends_(std::move(ends)) {
   for (const std::string& name : names.all()) {
     std::optional<int32_t> id = tokenizer.token_to_id(name);
-    if (id && *id != eos) ends_.push_back(*id);
+    if (id && std::find(ends_.begin(), ends_.end(), *id) == ends_.end()) ends_.push_back(*id);
   }
 }
 

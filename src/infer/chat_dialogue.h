@@ -10,12 +10,13 @@ namespace tandem {
 
 class ChatDialogue final : public Dialogue {
  public:
-  // The tokenizer must outlive the dialogue. InputError as ChatTemplate's constructor.
-  ChatDialogue(const Tokenizer& tokenizer, const ChatTokenNames& names, int32_t bos, int32_t eos);
+  // The tokenizer must outlive the dialogue. `ends`: tokens behind which an answer is over; the first, EOS, ends it
+  // when it is read again. InputError as ChatTemplate's constructor.
+  ChatDialogue(const Tokenizer& tokenizer, const ChatTokenNames& names, int32_t bos, std::vector<int32_t> ends);
 
   void say(std::string_view text) override;
   Prompt prompt() const override;
-  std::vector<int32_t> ends() const override { return ends_; }  // EOS, and the tokens that open a message
+  std::vector<int32_t> ends() const override { return ends_; }  // and the tokens that open a message
   void answer(const TextGeneration& written) override;
   int64_t turns() const override;
   bool waiting() const override { return !entries_.empty() && entries_.back().message.role == ChatRole::user; }

@@ -1,5 +1,6 @@
 #include "infer/text_dialogue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -44,7 +45,8 @@ void TextDialogue::answer(const TextGeneration& written) {
   before_.back().answered = true;
   if (written.tokens.finish_reason == FinishReason::stop) return append(written.text);  // its ids go on behind the text
   std::span<const int32_t> ids = written.tokens.ids;
-  if (!ids.empty() && ids.back() == eos_) ids = ids.first(ids.size() - 1);
+  bool ended = !ids.empty() && std::find(ends_.begin(), ends_.end(), ids.back()) != ends_.end();
+  if (ended) ids = ids.first(ids.size() - 1);
   now_.ids.insert(now_.ids.end(), ids.begin(), ids.end());
   now_.text += written.text;
 }

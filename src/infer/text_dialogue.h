@@ -1,19 +1,22 @@
 // A plain text that grows by turns: somebody writes a piece, the model goes on.
 #pragma once
 
+#include <utility>
+
 #include "infer/dialogue.h"
 
 namespace tandem {
 
 class TextDialogue final : public Dialogue {
  public:
-  // The tokenizer must outlive the dialogue.
-  TextDialogue(const Tokenizer& tokenizer, int32_t bos, int32_t eos) : tokenizer_(tokenizer), bos_(bos), eos_(eos) {}
+  // The tokenizer must outlive the dialogue. `ends`: tokens behind which the model's part is over.
+  TextDialogue(const Tokenizer& tokenizer, int32_t bos, std::vector<int32_t> ends)
+      : tokenizer_(tokenizer), bos_(bos), ends_(std::move(ends)) {}
 
   // Appends to the text. Nothing to append: the model goes on by itself, unless there is no text yet.
   void say(std::string_view text) override;
   Prompt prompt() const override;
-  std::vector<int32_t> ends() const override { return {eos_}; }
+  std::vector<int32_t> ends() const override { return ends_; }
   void answer(const TextGeneration& written) override;
   int64_t turns() const override { return static_cast<int64_t>(before_.size()); }
   bool waiting() const override { return !before_.empty() && !before_.back().answered; }
@@ -42,7 +45,7 @@ class TextDialogue final : public Dialogue {
 
   const Tokenizer& tokenizer_;
   int32_t bos_;
-  int32_t eos_;
+  std::vector<int32_t> ends_;
   Content now_;
   std::vector<Turn> before_;
 };

@@ -1,12 +1,17 @@
 #include "convert/convert.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "arch/model_check.h"
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -272,6 +277,84 @@ TEST(HuggingFace, ReadsShardsAndOtherTypes) {
   }
 }
 
+TEST(HuggingFace, LargeModelsAreWrittenInShards) {
+  TemporaryFolder folder;
+  ModelConfig config = llama_config();
+  save_model(folder / "ours", *random_model(config, Precision::float32()), "");
+  go(folder / "ours", folder / "one", ModelFormat::huggingface);
+  SafetensorsFile whole = SafetensorsFile::open(folder / "one/model.safetensors");
+  int64_t all = 0, largest = 0;
+  for (const std::string& name : whole.names()) {
+    all += whole.tensor(name).bytes();
+    largest = std::max(largest, whole.tensor(name).bytes());
+  }
+  // As large as all tensors, a little smaller, about a third, and smaller than any of them.
+  for (int64_t limit : {all, all - 1, largest + largest / 2, int64_t{1}}) {
+    SCOPED_TRACE(limit);
+    fs::path theirs = folder / fmt::format("theirs {}", limit), back = folder / fmt::format("back {}", limit);
+    auto shards = [&](ConvertOptions& options) { options.shard_bytes = limit; };
+    go(folder / "ours", theirs, ModelFormat::huggingface, shards);
+    EXPECT_EQ(fs::exists(theirs / "model.safetensors"), limit == all);
+    if (limit < all) {
+      Json index = read_json(theirs / "model.safetensors.index.json");
+      EXPECT_EQ(index.at("metadata").at("total_size"), all);
+      ASSERT_EQ(index.at("weight_map").size(), whole.names().size());
+      std::set<std::string> files;
+      for (const auto& [name, file] : index.at("weight_map").items()) {
+        SafetensorsFile shard = SafetensorsFile::open(theirs / file.get<std::string>());
+        EXPECT_TRUE(shard.contains(name));
+        int64_t bytes = 0;
+        for (const std::string& each : shard.names()) bytes += shard.tensor(each).bytes();
+        EXPECT_TRUE(bytes <= limit || shard.names().size() == 1) << file;
+        files.insert(file);
+      }
+      std::string count = fmt::format("-of-{:05}.safetensors", files.size());
+      EXPECT_EQ(*files.begin(), "model-00001" + count);
+      EXPECT_TRUE(std::all_of(files.begin(), files.end(), [&](const std::string& f) { return f.ends_with(count); }));
+      EXPECT_EQ(files.size() == whole.names().size(), limit == 1);
+    }
+    go(theirs, back);
+    EXPECT_EQ(weights_of(folder / "ours"), weights_of(back));
+  }
+}
+
+// Llama 3's chat models end in three ways; generation_config.json may know more of them than config.json.
+TEST(HuggingFace, AllTokensThatEndATextAreKept) {
+  TemporaryFolder folder;
+  save_model(folder / "ours", *random_model(llama_config(), Precision::float32()), "");
+  EXPECT_TRUE(read_stop_ids(folder / "ours", 29).empty());
+  go(folder / "ours", folder / "theirs", ModelFormat::huggingface);
+  EXPECT_EQ(read_stop_ids(folder / "theirs", 29), std::vector<int32_t>{2});
+  go(folder / "theirs", folder / "plain");
+  EXPECT_FALSE(fs::exists(folder / "plain/generation_config.json"));  // config.json says it
+  Json json = read_json(folder / "theirs/config.json");
+  json["eos_token_id"] = {7, 9};
+  put_file(folder / "theirs/config.json", json.dump());
+  put_file(folder / "theirs/generation_config.json", R"({"eos_token_id": [9, 5, 7], "temperature": 0.6})");
+  ConvertSummary read = go(folder / "theirs", folder / "back");
+  EXPECT_TRUE(read.notes.empty());
+  EXPECT_EQ(read_model_config(folder / "back").eos_id, 7);
+  const std::vector<int32_t> stops{7, 9, 5};
+  EXPECT_EQ(read_stop_ids(folder / "back", 29), stops);
+  go(folder / "back", folder / "again", ModelFormat::huggingface);
+  EXPECT_EQ(read_json(folder / "again/config.json").at("eos_token_id"), Json(stops));
+  EXPECT_EQ(read_stop_ids(folder / "again", 29), stops);
+  // Without a list of its own the config takes what generation_config.json says.
+  json["eos_token_id"] = nullptr;
+  put_file(folder / "theirs/config.json", json.dump());
+  go(folder / "theirs", folder / "third");
+  EXPECT_EQ(read_model_config(folder / "third").eos_id, 9);
+  for (const char* bad : {"[7, 29]", "[-1]", "\"7\"", "[[7]]", "7.0", "{}"}) {
+    put_file(folder / "theirs/generation_config.json", fmt::format(R"({{"eos_token_id": {}}})", bad));
+    EXPECT_NE(message_of<InputError>([&] { go(folder / "theirs", folder / "no"); }).find("eos_token_id"),
+              std::string::npos)
+        << bad;
+  }
+  put_file(folder / "theirs/generation_config.json", "[]");
+  EXPECT_NE(message_of<InputError>([&] { go(folder / "theirs", folder / "no"); }).find("generation_config.json"),
+            std::string::npos);
+}
+
 TEST(Convert, TensorsThatDoNotFitAreNamed) {
   TemporaryFolder folder;
   ModelConfig config = small_config(Arch::double_decoder);
@@ -402,6 +485,39 @@ TEST(Convert, NothingIsOverwrittenUnasked) {
   size_t count = 0;
   for (const auto& entry : fs::directory_iterator(folder.path())) count += entry.exists() ? 1 : 0;
   EXPECT_EQ(count, 4u) << "ours, mine, photos, file";
+}
+
+// The id of a process that has ended.
+int ended_process() {
+  pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+TEST(Convert, WhatAKilledConversionLeftIsRemoved) {
+  TemporaryFolder folder;
+  save_model(folder / "ours", *random_model(llama_config(), Precision::float32()), "");
+  const int gone = ended_process(), here = ::getpid();
+  auto left = [&](const char* mark, int process, const char* name) {
+    return folder / fmt::format("{}{}-{}", mark, process, name);
+  };
+  fs::create_directory(left(".converting-", gone, "model"));
+  put_file(left(".converting-", gone, "model") / "model.safetensors", "half");
+  put_file(left(".converting-", gone, fmt::format("x.gguf.part-{}", gone).c_str()), "half");
+  fs::create_directory(left(".converting-", here, "another"));  // is being made
+  put_file(folder / ".converting-notes", "mine");
+  // Killed between the two renames: nothing stands where the model was. And behind them: what replaced it does.
+  fs::create_directory(left(".replaced-", gone, "lost"));
+  put_file(left(".replaced-", gone, "lost") / "config.json", "old");
+  fs::create_directory(left(".replaced-", gone, "ours"));
+  go(folder / "ours", folder / "theirs", ModelFormat::huggingface);
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder.path())) names.insert(entry.path().filename());
+  EXPECT_EQ(names, (std::set<std::string>{fmt::format(".converting-{}-another", here), ".converting-notes", "lost",
+                                          "ours", "theirs"}));
+  EXPECT_EQ(read_file(folder / "lost/config.json"), "old");
+  EXPECT_TRUE(fs::exists(folder / "ours/config.json"));
 }
 
 TEST(Convert, SaysWhatItNeeds) {

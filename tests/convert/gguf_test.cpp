@@ -7,6 +7,7 @@
 
 #include "arch/model_check.h"
 #include "arch/model_folder.h"
+#include "arch/stop_ids.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/temporary_folder.h"
@@ -175,11 +176,16 @@ TEST(GgufTokenizer, IsTheSameAfterwards) {
     if (tokenizer.is_special(ends.back())) config.eos_id = ends.back();
     save_model(folder / "ours", *random_model(config, Precision::float32()), tokenizer.file_bytes(),
                tokenizer.file_name());
+    // The ends of a text, a message and a turn.
+    const std::vector<int32_t> stops{static_cast<int32_t>(config.eos_id < 0 ? 3 : config.eos_id), 11, 9};
+    write_stop_ids(folder / "ours", stops);
     go(folder / "ours", folder / "theirs.gguf");
     GgufFile file = GgufFile::open(folder / "theirs.gguf");
     EXPECT_EQ(file.string("tokenizer.ggml.model"), c.model);
     EXPECT_EQ(static_cast<int64_t>(file.strings("tokenizer.ggml.tokens").size()), config.vocab_size);
+    EXPECT_EQ(file.integer("tokenizer.ggml.eot_token_id"), 9);
     go(folder / "theirs.gguf", folder / "back");
+    EXPECT_EQ(read_stop_ids(folder / "back", config.vocab_size), stops);
     Tokenizer back = Tokenizer::load_from_folder(folder / "back");
     for (const char* text : {"Once upon a time, there was 1 dog and 1234 cats.", "  two  spaces\n\nand lines",
                              "I'm don't", "na\xC3\xAFve \xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x8C\x8D", "x"}) {

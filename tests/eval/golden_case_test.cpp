@@ -53,6 +53,15 @@ struct Copy {
   }
 };
 
+TEST(GoldenCase, SaysThatACaseIsNotSupportedYet) {
+  Copy copy;
+  for (const char* kind : {"mu_kd", "mu_vision"}) {
+    copy.write_config(Json{{"architecture", kind}, {"tandem_arch", "encoder_decoder"}});
+    EXPECT_TRUE(has(copy.complaint(), "not supported yet")) << copy.complaint();
+    EXPECT_TRUE(has(copy.complaint(), kind)) << copy.complaint();
+  }
+}
+
 TEST(GoldenCase, ReadsSizesConventionsAndTolerance) {
   GoldenCase c = read_golden_case(golden_folder("bdd_logitbias"));
   EXPECT_EQ(c.name, "bdd_logitbias");

@@ -162,6 +162,29 @@ TEST(SequenceLoad, BytesReadAreWeightsOnceAndEveryCache) {
             4 * (4 * (layer + 2 * d * d + d) + head + looked_up + 2 * 4 * per_token * 131));
 }
 
+// Two block and two token layers of width 32, blocks of four tokens behind three pads, a prefix of two vectors.
+TEST(SequenceLoad, ABlockDecodersCacheIsReadOncePerBlock) {
+  ModelConfig config = long_rows(small_config(Arch::block_transformer));
+  Context ctx(1);
+  auto model = random_model(config, Precision::float32());
+  Tape tape(ctx, Precision::float32(), Tape::Mode::no_grad);
+  auto cache = [&](int64_t context, auto&& write) {
+    SequenceLoad load(tape, *model, context, 2);
+    load.resize(2, 64);
+    write(load);
+    return (load.bytes_read_per_step() - weight_bytes_per_pass(*model, PassKind::write, 2)) / 2;
+  };
+  const double row = 2 * 2 * 32 * 4;  // keys and values of two layers
+  // 128 tokens, and four more up to where a cycle begins: its first pass reads 34 blocks and the prefix's first rows,
+  // the next three the rows of the block being written.
+  double cycle = cache(128, [](SequenceLoad& load) { load.write(); });
+  EXPECT_DOUBLE_EQ(cycle, row * (34 + 2 + 3 + 4 + 5) / 4);
+  // A context of which nothing is left to write up to there.
+  EXPECT_DOUBLE_EQ(cache(60, [](SequenceLoad& load) { load.write(); }), row * (17 + 2 + 3 + 4 + 5) / 4);
+  // One pass alone reads the blocks where it opens one.
+  EXPECT_DOUBLE_EQ(cache(128, [](SequenceLoad& load) { load.write_first(); }), row * (34 + 2));
+}
+
 TEST(SequenceLoad, PackedWeightsAreReadAsTheyArePacked) {
   const double d = 64;
   auto bytes = [](kernels::WeightFormat format) {

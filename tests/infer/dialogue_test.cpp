@@ -35,7 +35,7 @@ class Chat : public testing::Test {
  protected:
   Tokenizer tokenizer_ = role_tokenizer();
   ChatTemplate template_{tokenizer_, ChatTokenNames(), kBos, kEos};
-  ChatDialogue chat_{tokenizer_, ChatTokenNames(), kBos, kEos};
+  ChatDialogue chat_{tokenizer_, ChatTokenNames(), kBos, {kEos}};
 
   std::string prompt_text() const { return tokenizer_.decode(chat_.prompt().ids()); }
   void turn(const std::string& user, const std::string& answer) {
@@ -76,6 +76,21 @@ TEST_F(Chat, AnswersStayTheTokensThatWereDrawn) {
   ASSERT_NE(at, read.end());
   EXPECT_EQ(*(at - 1), template_.opening());
   EXPECT_EQ(*(at + static_cast<std::ptrdiff_t>(spelled.tokens.ids.size())), kEos);
+}
+
+TEST_F(Chat, AnswersEndInSeveralWays) {
+  const int32_t turn_end = tokenizer_.encode("z").front();
+  ChatDialogue chat(tokenizer_, ChatTokenNames(), kBos, {kEos, turn_end});
+  EXPECT_EQ(chat.ends()[1], turn_end);
+  EXPECT_EQ(chat.ends().size(), 5u);
+  chat.say("who?");
+  TextGeneration ended = written(tokenizer_, "the cat", FinishReason::length);
+  ended.tokens.ids.push_back(turn_end);
+  ended.tokens.finish_reason = FinishReason::eos;
+  ended.text = tokenizer_.decode(ended.tokens.ids, true);
+  chat.answer(ended);
+  chat.say("who?");
+  EXPECT_EQ(tokenizer_.decode(chat.prompt().ids()).find("z</s>"), std::string::npos);
 }
 
 // A stop string is in the ids and not in the text; a token of another role would open a message.
@@ -126,7 +141,7 @@ TEST_F(Chat, TheSystemMessageStandsFirstAndNeedsItsToken) {
   BpeTrainer trainer({.vocab_size = 300});
   trainer.add("the cat");
   Tokenizer without = Tokenizer::parse(trainer.train(), "test");
-  ChatDialogue none(without, ChatTokenNames(), kBos, kEos);
+  ChatDialogue none(without, ChatTokenNames(), kBos, {kEos});
   EXPECT_THROW(none.set_system("be kind"), InputError);
   EXPECT_EQ(none.system(), "");
 }
@@ -135,7 +150,7 @@ TEST_F(Chat, LoadsWhatItTells) {
   chat_.set_system("be kind");
   turn("who has the key?", "the cat");
   chat_.say("who?");
-  ChatDialogue other(tokenizer_, ChatTokenNames(), kBos, kEos);
+  ChatDialogue other(tokenizer_, ChatTokenNames(), kBos, {kEos});
   other.load(chat_.messages());
   EXPECT_TRUE(other.waiting());
   EXPECT_EQ(other.prompt().ids(), chat_.prompt().ids());
@@ -174,7 +189,7 @@ TEST_F(Chat, AFullConversationStopsOrDropsItsOldestTurns) {
 class Growing : public testing::Test {
  protected:
   Tokenizer tokenizer_ = role_tokenizer();
-  TextDialogue text_{tokenizer_, kBos, kEos};
+  TextDialogue text_{tokenizer_, kBos, {kEos}};
 
   std::vector<int32_t> with_bos(const std::string& text) const {
     std::vector<int32_t> ids = tokenizer_.encode(text);
@@ -266,7 +281,7 @@ TEST_P(TurnsByEngine, ReadOnlyWhatIsNew) {
   model->parameters().pack(ctx, kernels::WeightFormat::f32);
   Engine engine(ctx, *model, {});
   Generator anew(ctx, *model);
-  ChatDialogue chat(tokenizer, ChatTokenNames(), kBos, kEos);
+  ChatDialogue chat(tokenizer, ChatTokenNames(), kBos, {kEos});
   GenerationOptions options{.max_tokens = 9, .eos = chat.ends()};
   options.sampling.temperature = 1;
   options.sampling.banned = {kBos};  // an answer with it would be encoded again

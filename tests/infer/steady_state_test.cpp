@@ -30,9 +30,6 @@ class SteadyState : public EngineTest, public testing::WithParamInterface<NamedC
 };
 
 TEST_P(SteadyState, WritingAllocatesNothing) {
-  if (GetParam().config.rope_ntk_factor > 1) {
-    GTEST_SKIP() << "beyond the NTK length each step passes the whole block, one token longer than the one before";
-  }
   for (size_t batch : {size_t{1}, size_t{8}}) {
     // The second border of pages is among the steps; at the first one lists of stretches of keys grow.
     EXPECT_EQ(allocations_of(batch, 0, 70, 75), 0) << batch << " sequences";
