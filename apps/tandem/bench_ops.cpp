@@ -1,14 +1,20 @@
 // bench ops: every operation of a training step by itself, against the machine's own limits.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <deque>
+#include <filesystem>
 #include <functional>
+#include <initializer_list>
+#include <limits>
 
 #include "arch/config.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
 #include "base/statistics.h"
 #include "bench.h"
+#include "formats/chart.h"
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
@@ -35,6 +41,7 @@ struct BenchOpsOptions {
   int threads = 0;
   PrecisionChoice precision = PrecisionChoice::automatic;
   double seconds = 0.2;
+  std::string output;
   bool json = false;
 };
 
@@ -173,7 +180,9 @@ class OpBench {
     time("embedding forward", [&] { kernels::embedding_forward(ctx_, x, table, ids); });
     time("embedding backward", [&] { kernels::embedding_backward(ctx_, table, x, ids); });
     Tensor hidden = data_.make(activation_, {rows, d}), w = data_.make(activation_, {v, d});
-    Tensor logits = data_.make(DType::f32, {rows, v}), dlogits = data_.make(activation_, {rows, v});
+    constexpr int64_t kGap = 32;  // between rows, as in ops/head.cpp
+    Tensor logits = data_.make(DType::f32, {rows, v + kGap}).slice_columns(0, v);
+    Tensor dlogits = data_.make(activation_, {rows, v + kGap}).slice_columns(0, v);
     Tensor loss = data_.make(DType::f32, {rows}), dhidden = data_.make(DType::f32, {rows, d});
     std::vector<int32_t> labels = data_.ids(rows, v);
     std::string size = fmt::format(" {}x{}x{}", rows, v, d);
@@ -226,11 +235,66 @@ OrderedJson to_json(const std::vector<OpTiming>& timings, const kernels::Peak& p
           {"ops", ops}};
 }
 
+// Arithmetic per byte against the rate, with what the machine allows.
+LineChart roofline(const OrderedJson& json) {
+  struct Group {
+    const char* label;
+    std::initializer_list<std::string_view> prefixes;
+  };
+  const Group groups[] = {
+      {"matrix products", {"matmul", "head"}}, {"attention", {"attention"}}, {"everything else", {""}}};
+  const double peak = json["peak_flops"].get<double>(), read = json["peak_read_bytes_per_second"].get<double>();
+  LineChart chart;
+  chart.title = fmt::format("Operations of a step, width {}, {}", json["dim"].get<int64_t>(),
+                            json["precision"].get<std::string>());
+  chart.x_label = "operations per byte";
+  chart.y_label = "GFLOP/s";
+  chart.x_scale = chart.y_scale = Scale::logarithmic;
+  double most = 2 * peak / read, least = most;
+  std::vector<Series> series;
+  for (size_t g = 0; g < std::size(groups); ++g) {
+    series.push_back({.label = groups[g].label, .x = {}, .y = {}, .colour = static_cast<int>(g) + 1});
+    series.back().style = LineStyle::markers;
+  }
+  for (const OrderedJson& op : json["ops"]) {
+    const double flops = op["flops_per_second"].get<double>(), bytes = op["bytes_per_second"].get<double>();
+    if (flops <= 0 || bytes <= 0) continue;
+    const std::string name = op["op"].get<std::string>();
+    size_t g = 0;
+    auto belongs = [&](std::string_view prefix) { return name.starts_with(prefix); };
+    while (std::none_of(groups[g].prefixes.begin(), groups[g].prefixes.end(), belongs)) ++g;
+    Series& to = series[g];
+    to.x.insert(to.x.end(), {flops / bytes, flops / bytes});
+    to.y.insert(to.y.end(), {flops / 1e9, std::numeric_limits<double>::quiet_NaN()});  // a gap: dots without lines
+    most = std::max(most, flops / bytes);
+    least = std::min(least, flops / bytes);
+  }
+  Series roof{.label = "the machine's limit", .x = {least, peak / read, most}, .y = {}};
+  for (double x : roof.x) roof.y.push_back(std::min(peak, x * read) / 1e9);
+  chart.series.push_back(std::move(roof));
+  for (Series& s : series) chart.series.push_back(std::move(s));
+  return chart;
+}
+
+void write_pictures(const OrderedJson& json, const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  LineChart chart = roofline(json);
+  write_file_atomically(folder / "roofline.svg", chart_svg(chart));
+  write_file_atomically(folder / "roofline.png", chart_png(chart));
+}
+
 int run_bench_ops(const BenchOpsOptions& options) {
   Context ctx(options.threads);
   DType activation = choose_precision(options.precision, ctx.isa()).activation;
+  // Before and behind the ops: shared machines change their speed within seconds.
   kernels::Peak peak = kernels::measure_peak(ctx);
-  OrderedJson json = to_json(OpBench(ctx, options, activation).run(), peak, activation, options, ctx);
+  const std::vector<OpTiming> timings = OpBench(ctx, options, activation).run();
+  const kernels::Peak later = kernels::measure_peak(ctx);
+  peak.f32_flops = std::max(peak.f32_flops, later.f32_flops);
+  peak.bf16_flops = std::max(peak.bf16_flops, later.bf16_flops);
+  peak.read_bytes_per_second = std::max(peak.read_bytes_per_second, later.read_bytes_per_second);
+  OrderedJson json = to_json(timings, peak, activation, options, ctx);
+  if (!options.output.empty()) write_pictures(json, options.output);
   if (options.json) {
     write_json(json);
     return 0;
@@ -262,6 +326,7 @@ void add_bench_ops(CLI::App& bench, Action& action) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, PrecisionChoice>{{"auto", PrecisionChoice::automatic},
                                                                                  {"float32", PrecisionChoice::float32},
                                                                                  {"bf16", PrecisionChoice::bfloat16}}));
+  verb->add_option("--output", options->output, "folder for a picture of all ops under the machine's roof (SVG, PNG)");
   verb->add_option("--seconds", options->seconds, "time for each op")->check(CLI::Range(0.0, 60.0));
   verb->add_flag("--json", options->json, "print one JSON object");
   verb->callback([options, &action] { action = [options] { return run_bench_ops(*options); }; });

@@ -7,11 +7,11 @@
 #include "arch/model_folder.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "kernels/gemm.h"
 #include "kernels/matrix_library.h"
 #include "kernels/peak.h"
 #include "model_options.h"
 #include "output.h"
+#include "product_choices.h"
 #include "train/init.h"
 #include "train/row_share.h"
 #include "train/run_config.h"
@@ -57,22 +57,11 @@ Subject read_subject(const Options& options, Isa isa) {
           run};
 }
 
-// oneDNN's choice for the product of a layer's MLP over a row of tokens.
-std::string matrix_kernel(Context& ctx, const ModelConfig& config, const Precision& precision) {
-  Product product{.m = config.max_seq_len, .n = config.mlp_size(), .k = config.dim};
-  product.a_row_stride = config.dim;
-  product.b_row_stride = 1;  // the weight is stored [out, in]
-  product.b_column_stride = config.dim;
-  product.c_row_stride = config.mlp_size();
-  product.operands = product.result = precision.activation;
-  return ctx.gemm().implementation(product);
-}
-
-OrderedJson kernels_json(Context& ctx, const Subject& subject, bool rates) {
+OrderedJson kernels_json(Context& ctx, const Subject& subject, const Model& model, bool rates) {
   OrderedJson json{{"isa", isa_name(ctx.isa())},
                    {"isa_of_machine", isa_name(detect_isa())},
                    {"matrix_library", kernels::matrix_library()},
-                   {"matrix_kernel", matrix_kernel(ctx, subject.model, subject.precision)},
+                   {"products", product_choices(ctx, model, subject.model, subject.precision)},
                    {"threads", ctx.pool().threads()}};
   if (!rates) return json;
   kernels::Peak peak = kernels::measure_peak(ctx);
@@ -129,7 +118,7 @@ OrderedJson inspect(const Options& options) {
           {"cache_bytes_constant", costs.cache_bytes_constant},
           {"context", subject.model.max_seq_len},
           {"precision", dtype_name(subject.precision.activation)},
-          {"kernels", kernels_json(ctx, subject, options.rates)},
+          {"kernels", kernels_json(ctx, subject, *model, options.rates)},
           {"scaling", scaling_json(options, subject, *model)}};
 }
 
@@ -152,8 +141,12 @@ std::string report(const OrderedJson& json) {
   const OrderedJson& kernels = json["kernels"];
   line("instruction set", fmt::format("{} (machine: {})", kernels["isa"].get<std::string>(),
                                       kernels["isa_of_machine"].get<std::string>()));
-  line("matrix products", fmt::format("{}, {}", kernels["matrix_library"].get<std::string>(),
-                                      kernels["matrix_kernel"].get<std::string>()));
+  line("matrix library", kernels["matrix_library"].get<std::string>());
+  for (const OrderedJson& p : kernels["products"]) {
+    line(fmt::format("products with {} x {}", p["outputs"].get<int64_t>(), p["inputs"].get<int64_t>()).c_str(),
+         fmt::format("{} (input's gradient: {}; weight's: {})", p["forward"].get<std::string>(),
+                     p["input_gradient"].get<std::string>(), p["weight_gradient"].get<std::string>()));
+  }
   line("threads", fmt::format("{}", kernels["threads"].get<int>()));
   if (kernels.contains("rates")) {
     const OrderedJson& rates = kernels["rates"];

@@ -40,7 +40,7 @@ Context::Context(int threads, Isa isa)
     : isa_(checked(isa)),
       pool_(threads > 0 ? threads : available_cores()),
       cpu_(&cpu::table(isa_)),
-      gemm_(std::make_unique<Gemm>(isa_, pool_.threads())) {}
+      gemm_(std::make_unique<Gemm>(isa_, cpu_->product, pool_.threads())) {}
 
 Context::~Context() = default;
 

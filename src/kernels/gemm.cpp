@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/signal_block.h"
+#include "kernels/own_product.h"
 #include "tensor/arena.h"
 
 namespace tandem {
@@ -157,15 +158,15 @@ struct Kinds {
 
 }  // namespace
 
-class Gemm::Impl {
+// Products by oneDNN.
+class OneDnn {
  public:
-  explicit Impl(int threads) : engine_(dnnl::engine::kind::cpu, 0) {
+  explicit OneDnn(int threads) : engine_(dnnl::engine::kind::cpu, 0) {
     for (int i = 0; i < threads; ++i) streams_.emplace_back(engine_);
     scratch_.resize(static_cast<size_t>(threads));
   }
 
   void run(ThreadPool& pool, const Product& p) {
-    std::lock_guard one_at_a_time(mutex_);
     Cut cut(p);
     Kinds kinds = prepare_all(p, cut);
     pool.run(cut.rows.count * cut.columns.count, [&](int64_t chunk, int worker) {
@@ -179,7 +180,6 @@ class Gemm::Impl {
   }
 
   const char* implementation(const Product& p) {
-    std::lock_guard one_at_a_time(mutex_);
     Cut cut(p);
     return prepare(p, cut.rows.size, cut.columns.size, cut.depth.size, p.accumulate).implementation;
   }
@@ -281,7 +281,6 @@ class Gemm::Impl {
     }
   }
 
-  std::mutex mutex_;
   dnnl::engine engine_;
   std::vector<dnnl::stream> streams_;  // one per worker
   std::vector<Storage> scratch_;       // one per worker
@@ -289,15 +288,58 @@ class Gemm::Impl {
   std::unordered_map<ChunkKey, Prepared, ChunkKeyHash> prepared_;
 };
 
-Gemm::Gemm(Isa isa, int threads) {
+class Gemm::Impl {
+ public:
+  Impl(Isa isa, const cpu::ProductTypes& kernels, int threads) : isa_(isa), own_(kernels, threads), onednn_(threads) {}
+
+  void run(ThreadPool& pool, const Product& p, By by) {
+    std::lock_guard one_at_a_time(mutex_);
+    if (by == By::onednn) return onednn_.run(pool, p);
+    if (!own_.has(p)) {
+      throw LogicError({.what = "no own kernel for a matrix product",
+                        .got = fmt::format("{} operands on {}", dtype_name(p.operands), isa_name(isa_))});
+    }
+    own_.run(pool, p);
+  }
+
+  std::string implementation(const Product& p) {
+    if (own_kernels(isa_, p)) return fmt::format("tandem, {}", isa_name(isa_));
+    std::lock_guard one_at_a_time(mutex_);
+    return fmt::format("oneDNN, {}", onednn_.implementation(p));
+  }
+
+  Isa isa() const { return isa_; }
+
+ private:
+  Isa isa_;
+  std::mutex mutex_;
+  OwnProducts own_;
+  OneDnn onednn_;
+};
+
+// Measured on AVX-512 BF16 (docs/performance.md). oneDNN has good kernels for plain forward products; where the left
+// operand is transposed (gradients of weights) or rows have gaps (logits) it falls back to others, which ours beat in
+// bf16, and in float32 for wide results.
+bool own_kernels(Isa isa, const Product& p) {
+  constexpr int64_t kWide = 2048;
+  const bool turned = p.a_column_stride != 1;
+  const bool gaps = (!turned && p.a_row_stride != p.k) || p.c_row_stride != p.n;
+  if (p.operands == DType::bf16) return isa == Isa::avx512_bf16 && (turned || gaps);
+  return isa >= Isa::avx512 && !turned && gaps && p.n > kWide;
+}
+
+Gemm::Gemm(Isa isa, const cpu::ProductTypes& kernels, int threads) {
   cap_onednn(isa);
-  impl_ = std::make_unique<Impl>(threads);
+  impl_ = std::make_unique<Impl>(isa, kernels, threads);
 }
 Gemm::~Gemm() = default;
 
 void Gemm::run(ThreadPool& pool, const Product& product) {
-  if (product.m > 0 && product.n > 0) impl_->run(pool, product);
+  run(pool, product, own_kernels(impl_->isa(), product) ? By::own : By::onednn);
 }
-const char* Gemm::implementation(const Product& product) { return impl_->implementation(product); }
+void Gemm::run(ThreadPool& pool, const Product& product, By by) {
+  if (product.m > 0 && product.n > 0) impl_->run(pool, product, by);
+}
+std::string Gemm::implementation(const Product& product) { return impl_->implementation(product); }
 
 }  // namespace tandem

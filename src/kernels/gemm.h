@@ -1,16 +1,21 @@
-// Matrix products of plain matrices through oneDNN, one single-threaded primitive per chunk of the result, the chunks
-// spread over the context's own pool. (oneDNN's own threads meet at OpenMP barriers, where two threads fell to a tenth
-// of their speed beside one busy neighbour.)
+// Matrix products of plain matrices, by the program's own kernels (own_product.h) or by oneDNN. Through oneDNN it is
+// one single-threaded primitive per chunk of the result, the chunks spread over the context's own pool. (oneDNN's own
+// threads meet at OpenMP barriers, where two threads fell to a tenth of their speed beside one busy neighbour.)
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "base/threads.h"
 #include "kernels/isa.h"
 #include "tensor/dtype.h"
 
 namespace tandem {
+
+namespace cpu {
+struct ProductTypes;
+}
 
 // C[m, n] (+)= A[m, k] B[k, n]. Strides in elements; one of the two strides of A and of B is 1, C's columns are
 // consecutive. A and B are both f32 or both bf16, C is f32 or bf16, and sums are kept in f32.
@@ -27,9 +32,15 @@ struct Product {
   bool accumulate = false;
 };
 
-// How a product is cut: chunks of rows x columns of the result, each computed in slices of `depth` along k that are
-// added one after the other. Computed from the product alone, so that the same sums are formed in the same order
-// whatever the number of threads.
+// Whether the program's own kernels compute a product on an instruction set; else oneDNN does. The two differ in their
+// last bits, and a run must give the same bits whenever it is repeated or resumed: so the choice follows from the
+// product and the instruction set, by rules that were measured (docs/performance.md), not from what a clock says while
+// a run starts.
+bool own_kernels(Isa isa, const Product& product);
+
+// How oneDNN's products are cut: chunks of rows x columns of the result, each computed in slices of `depth` along k
+// that are added one after the other. Computed from the product alone, so that the same sums are formed in the same
+// order whatever the number of threads.
 struct ProductChunks {
   int64_t rows = 0, columns = 0, depth = 0;
 };
@@ -38,15 +49,21 @@ ProductChunks product_chunks(const Product& product);
 class Gemm {
  public:
   // Caps oneDNN at `isa`. The cap holds for the whole process and only the first one counts.
-  Gemm(Isa isa, int threads);
+  Gemm(Isa isa, const cpu::ProductTypes& kernels, int threads);
   ~Gemm();
 
   // LogicError where oneDNN has no implementation (bf16 operands below AVX-512). The primitives of a shape are prepared
   // at its first use.
   void run(ThreadPool& pool, const Product& product);
 
-  // Name of oneDNN's implementation for the product's full chunks, for reports.
-  const char* implementation(const Product& product);
+  // The same by one of the two, whatever own_kernels() says: for measurements and tests. LogicError where there is
+  // none.
+  enum class By { own, onednn };
+  void run(ThreadPool& pool, const Product& product, By by);
+
+  // Who computes a product, for reports: "tandem, avx512_bf16", or "oneDNN, brg:avx512_core_bf16" with the name of the
+  // implementation for the full chunks.
+  std::string implementation(const Product& product);
 
  private:
   class Impl;

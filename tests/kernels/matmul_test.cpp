@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/compare.h"
+#include "kernels/gemm.h"
 #include "kernels/guarded.h"
 
 namespace tandem::testing {
@@ -38,7 +39,30 @@ void multiply(Context& ctx, const Case& c, const Tensor& to, const Tensor& a, co
   }
 }
 
-void check(const Case& c) {
+// The same product by one of the two implementations.
+Product product_of(const Case& c, const Tensor& to, const Tensor& a, const Tensor& b) {
+  Product p{.m = c.m, .n = c.n, .k = c.k};
+  p.a = a.data;
+  p.a_row_stride = c.form == Form::tn ? 1 : a.row_stride;
+  p.a_column_stride = c.form == Form::tn ? a.row_stride : 1;
+  p.b = b.data;
+  p.b_row_stride = c.form == Form::nt ? 1 : b.row_stride;
+  p.b_column_stride = c.form == Form::nt ? b.row_stride : 1;
+  p.c = to.data;
+  p.c_row_stride = to.row_stride;
+  p.operands = c.operands;
+  p.result = c.result;
+  p.accumulate = c.store == Store::accumulate;
+  return p;
+}
+
+using Multiply = void (*)(Context&, const Case&, const Tensor&, const Tensor&, const Tensor&);
+
+void by_own_kernels(Context& ctx, const Case& c, const Tensor& to, const Tensor& a, const Tensor& b) {
+  ctx.gemm().run(ctx.pool(), product_of(c, to, a, b), Gemm::By::own);
+}
+
+void check(const Case& c, Multiply measured = multiply) {
   SCOPED_TRACE(::testing::Message() << "form " << static_cast<int>(c.form) << ", m " << c.m << ", n " << c.n << ", k "
                                     << c.k << ", operands " << dtype_name(c.operands) << ", result "
                                     << dtype_name(c.result) << ", store " << static_cast<int>(c.store) << ", gap "
@@ -53,7 +77,7 @@ void check(const Case& c) {
   before.copy(result);
   InDouble a64(a), b64(b), want(before);
   multiply(context(), c, want, a64, b64);
-  multiply(context(), c, result, a, b);
+  measured(context(), c, result, a, b);
   EXPECT_TRUE(a.intact() && b.intact() && result.intact());
 
   // k products and k - 1 sums in f32, one more for accumulation: (k + 2) roundings of the sum of magnitudes.
@@ -126,6 +150,99 @@ TEST(Matmul, SameBitsForAnyNumberOfThreads) {
       }
     }
   }
+}
+
+// Whichever implementation the rules choose: every number of rows and columns of a last tile, sums of several blocks,
+// odd lengths, rows that would share the same few sets of a cache.
+TEST(OwnProducts, AgreeWithTheReference) {
+  Context& ctx = context();
+  for (DType operands : {DType::f32, DType::bf16}) {
+    if (operands == DType::bf16 && !has_bf16_products(ctx.isa())) continue;
+    for (Form form : {Form::nt, Form::nn, Form::tn}) {
+      for (int64_t m : {1, 2, 5, 11, 12, 25, 31}) {
+        check({.form = form, .m = m, .n = 33, .k = 34, .operands = operands}, by_own_kernels);
+        check({.form = form, .m = m, .n = 70, .k = 19, .operands = operands, .store = Store::accumulate, .gap = 3},
+              by_own_kernels);
+      }
+      for (int64_t n : {1, 8, 15, 16, 17, 32, 47, 131}) {
+        check({.form = form, .m = 13, .n = n, .k = 1, .operands = operands}, by_own_kernels);
+        check({.form = form, .m = 50, .n = n, .k = 40, .operands = operands, .gap = 1}, by_own_kernels);
+      }
+      for (int64_t k : {450, 1001, 2048}) {
+        check({.form = form, .m = 100, .n = 66, .k = k, .operands = operands}, by_own_kernels);
+        check({.form = form, .m = 66, .n = 100, .k = k, .operands = operands, .store = Store::accumulate},
+              by_own_kernels);
+      }
+      check({.form = form, .m = 20, .n = 40, .k = 512, .operands = operands, .gap = 512}, by_own_kernels);
+      if (operands == DType::bf16) {
+        check({.form = form, .m = 37, .n = 45, .k = 1003, .operands = operands, .result = DType::bf16, .gap = 2},
+              by_own_kernels);
+      }
+    }
+  }
+}
+
+TEST(OwnProducts, SameBitsForAnyNumberOfThreads) {
+  for (DType operands : {DType::f32, DType::bf16}) {
+    if (operands == DType::bf16 && !has_bf16_products(context().isa())) continue;
+    for (Form form : {Form::nt, Form::nn, Form::tn}) {
+      Case c{.form = form, .m = 517, .n = 390, .k = 1200, .operands = operands, .store = Store::accumulate};
+      Guarded a(operands, shape_a(c)), b(operands, shape_b(c)), first(DType::f32, {c.m, c.n});
+      a.fill_normal(1);
+      b.fill_normal(2);
+      first.fill_normal(3);
+      by_own_kernels(context(1), c, first, a, b);
+      for (int threads : {2, 3}) {
+        Guarded other(DType::f32, {c.m, c.n});
+        other.fill_normal(3);
+        by_own_kernels(context(threads), c, other, a, b);
+        EXPECT_TRUE(same_bits(first, other)) << threads;
+      }
+    }
+  }
+}
+
+// An empty sum is zero, and nothing is read.
+TEST(OwnProducts, WithoutTerms) {
+  Guarded to(DType::f32, {3, 40});
+  to.fill_normal(1);
+  Product p{.m = 3, .n = 40, .k = 0, .c = to.tensor().data, .c_row_stride = 40};
+  context().gemm().run(context().pool(), p, Gemm::By::own);
+  for (int64_t r = 0; r < 3; ++r) {
+    for (int64_t i = 0; i < 40; ++i) EXPECT_EQ(load_element(to, r, i), 0);
+  }
+}
+
+TEST(OwnProducts, TheChoiceFollowsFromTheProduct) {
+  Product forward{.m = 2048,
+                  .n = 192,
+                  .k = 192,
+                  .a_row_stride = 192,
+                  .b_row_stride = 1,
+                  .b_column_stride = 192,
+                  .c_row_stride = 192,
+                  .operands = DType::bf16,
+                  .result = DType::bf16};
+  Product gradient{.m = 192,
+                   .n = 192,
+                   .k = 2048,
+                   .a_row_stride = 1,
+                   .a_column_stride = 192,
+                   .b_row_stride = 192,
+                   .c_row_stride = 192,
+                   .operands = DType::bf16,
+                   .accumulate = true};
+  EXPECT_FALSE(own_kernels(Isa::avx512_bf16, forward));
+  EXPECT_TRUE(own_kernels(Isa::avx512_bf16, gradient));
+  EXPECT_FALSE(own_kernels(Isa::amx, gradient));
+  Product with_gaps = forward;
+  with_gaps.c_row_stride = 224;
+  EXPECT_TRUE(own_kernels(Isa::avx512_bf16, with_gaps));
+  gradient.operands = DType::f32;
+  EXPECT_FALSE(own_kernels(Isa::avx512_bf16, gradient));
+  if (context().isa() != Isa::avx512_bf16) return;
+  EXPECT_TRUE(context().gemm().implementation(forward).starts_with("oneDNN"));
+  EXPECT_TRUE(context().gemm().implementation(with_gaps).starts_with("tandem"));
 }
 
 TEST(Matmul, Bf16InDoubleRoundsTheResult) {

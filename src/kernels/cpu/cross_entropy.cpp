@@ -49,34 +49,32 @@ struct Terms {
   TANDEM_INLINE F of(F x) const { return exp((x - peak) * multiplier); }
 };
 
-// The sum of all terms. The lanes' sums are widened now and then: 32768 terms added in f32 would lose digits.
-double sum_terms(const float* x, int64_t n, const Terms& terms) {
+// The sum of all terms, which are kept. The lanes' sums are widened now and then: 32768 terms added in f32 would lose
+// digits. `kept` may be x.
+template <bool kKeep>
+double sum_terms(const float* x, int64_t n, const Terms& terms, float* kept) {
   constexpr int64_t kBlock = 1024;
+  auto term = [&](int64_t i, auto lanes) __attribute__((always_inline)) {
+    F value = terms.of(load(x + i, lanes));
+    if constexpr (kKeep) store(kept + i, value, lanes);
+    return value;
+  };
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
-    int64_t count = n - begin < kBlock ? n - begin : kBlock;
+    int64_t end = n - begin < kBlock ? n : begin + kBlock;
     F sum[2] = {zero(), zero()};
-    int64_t i = 0;
-    for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-      sum[0] += terms.of(load(x + begin + i));
-      sum[1] += terms.of(load(x + begin + i + kLanes));
+    int64_t i = begin;
+    for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
+      sum[0] += term(i, All{});
+      sum[1] += term(i + kLanes, All{});
     }
-    for (; i < count; i += kLanes) {
-      int64_t rest = count - i;
-      F v = rest < kLanes ? select(first(rest), terms.of(load(x + begin + i, rest)), zero())
-                          : terms.of(load(x + begin + i));
-      sum[0] += v;
+    for (; i < end; i += kLanes) {
+      int64_t rest = end - i;
+      sum[0] += rest < kLanes ? select(first(rest), term(i, First{rest}), zero()) : term(i, All{});
     }
     total += static_cast<double>(reduce_add(sum[0] + sum[1]));
   }
   return total;
-}
-
-// Element-wise, so that dlogits may be the logits.
-template <class T>
-void write_gradient(T* dlogits, const float* x, int64_t n, const Terms& terms, float factor) {
-  F f = broadcast(factor);
-  for_lanes(n, [&](int64_t i, auto lanes) { store(dlogits + i, terms.of(load(x + i, lanes)) * f, lanes); });
 }
 
 template <class T>
@@ -84,36 +82,38 @@ void write_zeros(T* dlogits, int64_t n) {
   for_lanes(n, [&](int64_t i, auto lanes) { store(dlogits + i, zero(), lanes); });
 }
 
+// Element-wise, so that dlogits may be the terms.
 template <class T>
-void gradient(T* dlogits, const float* logits, int64_t n, int32_t label, double total, const Terms& terms,
-              float multiplier, float scale) {
-  if (label < 0) return write_zeros(dlogits, n);
-  float factor = scale * multiplier;
-  float at_label = reduce_max(select(first(1), terms.of(broadcast(logits[label])), broadcast(0.0f)));
-  write_gradient(dlogits, logits, n, terms, static_cast<float>(factor / total));
-  double p = static_cast<double>(at_label) / total;
+void gradient(T* dlogits, const float* terms, int64_t n, int32_t label, double total, float factor) {
+  double p = static_cast<double>(terms[label]) / total;
+  F f = broadcast(static_cast<float>(factor / total));
+  for_lanes(n, [&](int64_t i, auto lanes) { store(dlogits + i, load(terms + i, lanes) * f, lanes); });
   store(dlogits + label, broadcast(static_cast<float>((p - 1.0) * factor)), 1);
 }
 
-void row(float* loss, Matrix dlogits, int32_t* best, const float* logits, int64_t vocabulary, int32_t label,
-         float multiplier, float scale) {
+void row(float* loss, Matrix dlogits, float* kept, int32_t* best, const float* logits, int64_t vocabulary,
+         int32_t label, float multiplier, float scale) {
   Extremes range = extremes(logits, vocabulary);
   if (best) *best = find_first(logits, vocabulary, range.largest);
   *loss = 0;
-  if (label < 0 && !dlogits.data) return;
+  if (label < 0) {
+    if (!dlogits.data) return;
+    if (dlogits.bf16) return write_zeros(static_cast<uint16_t*>(dlogits.data), vocabulary);
+    return write_zeros(static_cast<float*>(dlogits.data), vocabulary);
+  }
   float peak = multiplier < 0 ? range.least : range.largest;
   Terms terms{broadcast(multiplier), broadcast(peak)};
-  double total = 1;
-  if (label >= 0) {
-    total = sum_terms(logits, vocabulary, terms);
-    double at_label = static_cast<double>(multiplier) * (static_cast<double>(logits[label]) - peak);
-    *loss = static_cast<float>(__builtin_log(total) - at_label);
-  }
+  double at_label = static_cast<double>(multiplier) * (static_cast<double>(logits[label]) - peak);
+  if (dlogits.data && !dlogits.bf16) kept = static_cast<float*>(dlogits.data);
+  double total = dlogits.data ? sum_terms<true>(logits, vocabulary, terms, kept)
+                              : sum_terms<false>(logits, vocabulary, terms, nullptr);
+  *loss = static_cast<float>(__builtin_log(total) - at_label);
   if (!dlogits.data) return;
+  float factor = scale * multiplier;
   if (dlogits.bf16) {
-    gradient(static_cast<uint16_t*>(dlogits.data), logits, vocabulary, label, total, terms, multiplier, scale);
+    gradient(static_cast<uint16_t*>(dlogits.data), kept, vocabulary, label, total, factor);
   } else {
-    gradient(static_cast<float*>(dlogits.data), logits, vocabulary, label, total, terms, multiplier, scale);
+    gradient(static_cast<float*>(dlogits.data), kept, vocabulary, label, total, factor);
   }
 }
 

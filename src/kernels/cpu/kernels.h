@@ -17,6 +17,7 @@
 #include "kernels/cpu/lse_gate.h"
 #include "kernels/cpu/packed_matmul.h"
 #include "kernels/cpu/peak.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/relu.h"
 #include "kernels/cpu/rmsnorm.h"
 #include "kernels/cpu/rope.h"
@@ -41,6 +42,7 @@ struct Kernels {
   const LseGateKernels& lse_gate;
   const PackedMatmulKernels& packed_matmul;
   const PeakKernels& peak;
+  const ProductTypes& product;
   const ReluKernels& relu;
   const RmsNormKernels& rmsnorm;
   const RopeKernels& rope;

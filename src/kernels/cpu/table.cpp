@@ -13,6 +13,7 @@ extern const LayerNormKernels kLayerNorm;
 extern const LseGateKernels kLseGate;
 extern const PackedMatmulKernels kPackedMatmul;
 extern const PeakKernels kPeak;
+extern const ProductTypes kProduct;
 extern const ReluKernels kRelu;
 extern const RmsNormKernels kRmsNorm;
 extern const RopeKernels kRope;
@@ -32,6 +33,7 @@ const Kernels kKernels = {
     .lse_gate = kLseGate,
     .packed_matmul = kPackedMatmul,
     .peak = kPeak,
+    .product = kProduct,
     .relu = kRelu,
     .rmsnorm = kRmsNorm,
     .rope = kRope,
