@@ -20,7 +20,7 @@ list(APPEND core
   ${src}/infer/automaton.cpp ${src}/infer/code_set.cpp ${src}/infer/constraint.cpp ${src}/infer/grammar_reader.cpp
   ${src}/infer/json_schema.cpp ${src}/infer/json_text.cpp ${src}/infer/matcher.cpp ${src}/infer/pattern.cpp
   ${src}/infer/schema_node.cpp ${src}/infer/token_trie.cpp
-  ${src}/arch/config.cpp ${src}/arch/block_config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
+  ${src}/arch/config.cpp ${src}/arch/stop_ids.cpp ${src}/arch/block_config.cpp ${src}/arch/boundaries.cpp ${src}/arch/numpy_rng.cpp
   ${src}/arch/double_decoder_state.cpp ${src}/arch/memory_rows.cpp ${src}/arch/state_archive.cpp
   ${src}/arch/yoco_state.cpp ${src}/cache/page_pool.cpp ${src}/cache/paged_rows.cpp ${src}/cache/recent_rows.cpp
   ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp

@@ -12,7 +12,9 @@
 #include "model_options.h"
 #include "output.h"
 #include "product_choices.h"
+#include "train/estimate.h"
 #include "train/init.h"
+#include "train/memory.h"
 #include "train/row_share.h"
 #include "train/run_config.h"
 #include "train/scaling.h"
@@ -100,11 +102,27 @@ OrderedJson scaling_json(const Options& options, const Subject& subject, const M
   return json;
 }
 
+// What a step of the run holds at most, by one process.
+OrderedJson memory_json(Context& ctx, const Subject& subject, Model& model) {
+  if (!subject.run) return nullptr;
+  RunConfig run = *subject.run;
+  run.model = subject.model;
+  Rng rng(0, 0);
+  MemoryEstimate memory = model_memory({.ctx = ctx, .config = run, .model = model, .rows = [&](int64_t rows) {
+                                          return random_rows(subject.model, objective_of(run), rows, rng);
+                                        }});
+  memory.program = program_bytes(0);
+  OrderedJson json = to_json(memory);
+  json.erase("mapped_files");
+  return json;
+}
+
 OrderedJson inspect(const Options& options) {
   Context ctx(options.threads);
   Subject subject = read_subject(options, ctx.isa());
-  std::unique_ptr<Model> model =
-      make_model(subject.model, subject.precision, ParameterStore::Gradients::none, options.subject);
+  auto gradients = subject.run ? ParameterStore::Gradients::wanted : ParameterStore::Gradients::none;
+  std::unique_ptr<Model> model = make_model(subject.model, subject.precision, gradients, options.subject);
+  OrderedJson memory = memory_json(ctx, subject, *model);
   Costs costs = model->costs();
   return {{"arch", arch_name(subject.model.arch)},
           {"parameters", model->parameters().elements()},
@@ -118,6 +136,7 @@ OrderedJson inspect(const Options& options) {
           {"cache_bytes_constant", costs.cache_bytes_constant},
           {"context", subject.model.max_seq_len},
           {"precision", dtype_name(subject.precision.activation)},
+          {"training_memory", memory},
           {"kernels", kernels_json(ctx, subject, *model, options.rates)},
           {"scaling", scaling_json(options, subject, *model)}};
 }
@@ -138,6 +157,13 @@ std::string report(const OrderedJson& json) {
   count("  extendable (encoder too)", "cache_bytes_with_encoder");
   count("  at rest", "cache_bytes_at_rest");
   count("  per sequence besides", "cache_bytes_constant");
+  if (const OrderedJson& m = json["training_memory"]; !m.is_null()) {
+    auto bytes = [&](const char* key) { return bytes_text(m[key].get<int64_t>()); };
+    line("memory of training", bytes("total"));
+    line("", fmt::format("parameters {}, gradients {}, moments {}", bytes("parameters"), bytes("gradients"),
+                         bytes("moments")));
+    line("", fmt::format("activations {}, program {}", bytes("activations"), bytes("program")));
+  }
   const OrderedJson& kernels = json["kernels"];
   line("instruction set", fmt::format("{} (machine: {})", kernels["isa"].get<std::string>(),
                                       kernels["isa_of_machine"].get<std::string>()));

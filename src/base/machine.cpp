@@ -4,6 +4,8 @@
 #include <charconv>
 #include <fstream>
 #include <sstream>
+#include <system_error>
+#include <utility>
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -57,6 +59,25 @@ int64_t lowest_limit(const fs::path& hierarchy, std::string group, const char* f
   }
 }
 
+// Resident pages of files that are mapped as code, or beside it: libraries, and the program itself.
+int64_t program_pages(const fs::path& smaps, const fs::path& program) {
+  std::ifstream in(smaps);
+  int64_t bytes = 0;
+  bool counts = false;
+  for (std::string line; std::getline(in, line);) {
+    // "7f0c-7f0d r-xp 00000000 08:01 123   /usr/lib/libx.so.1" begins a mapping, "Rss:  4 kB" is one of its lines.
+    size_t path = line.find('/');
+    bool begins = line.find('-') < line.find(' ');
+    if (begins)
+      counts = path != std::string::npos &&
+               (line.substr(path) == program.string() || line.find(".so", path) != std::string::npos);
+    for (auto [key, sign] : {std::pair{"Rss:", 1}, std::pair{"Anonymous:", -1}}) {  // what was written to is no file's
+      if (counts && line.starts_with(key)) bytes += sign * kilobytes(line.substr(line.find_first_of("0123456789")));
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::string processor_name() { return value_of("/proc/cpuinfo", "model name"); }
@@ -77,8 +98,11 @@ MachineMemory machine_memory(const fs::path& root) {
 
 ProcessMemory process_memory(const fs::path& root) {
   fs::path status = root / "proc/self/status";
+  std::error_code ignored;
+  fs::path program = fs::read_symlink(root / "proc/self/exe", ignored);
   return {.resident = kilobytes(value_of(status, "RssAnon")),
           .files = kilobytes(value_of(status, "RssFile")),
+          .program = program_pages(root / "proc/self/smaps", program),
           .peak = kilobytes(value_of(status, "VmHWM"))};
 }
 

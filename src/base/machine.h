@@ -21,6 +21,7 @@ MachineMemory machine_memory(const std::filesystem::path& root = "/");
 struct ProcessMemory {
   int64_t resident = 0;  // bytes in memory now: the process's own, without pages of files
   int64_t files = 0;     // mapped pages of files, which the system may drop
+  int64_t program = 0;   // of `files`: the program and its libraries
   int64_t peak = 0;      // most bytes ever resident, pages of files included
 };
 

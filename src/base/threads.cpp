@@ -5,12 +5,15 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/dry_run.h"
 
 namespace tandem {
 namespace {
 
 // Set while a thread runs a chunk, so that a nested run() does not wait for itself.
 thread_local int current_worker = -1;
+
+thread_local bool dry = false;
 
 // How long an idle worker looks for the next job before it sleeps. Waking a sleeper costs about 50 us, and the ops of
 // a training step follow each other closer than that.
@@ -19,6 +22,9 @@ constexpr double kIdleSpinSeconds = 60e-6;
 void pause() { __builtin_ia32_pause(); }
 
 }  // namespace
+
+DryRun::DryRun() : outer_(std::exchange(dry, true)) {}
+DryRun::~DryRun() { dry = outer_; }
 
 int available_cores() {
   cpu_set_t set;
@@ -59,7 +65,7 @@ void ThreadPool::take_chunks(int worker) {
 }
 
 void ThreadPool::run(int64_t chunks, const ChunkBody& body) {
-  if (chunks <= 0) return;
+  if (chunks <= 0 || dry) return;
   if (current_worker >= 0) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk, current_worker);
     return;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "kernels/chunks.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/operand.h"
@@ -37,6 +38,40 @@ void adamw(Context& ctx, const Tensor& w, const Tensor& g, const Tensor& m, cons
   for_runs(ctx, w, contiguous, kChunkElements, [&](int64_t t, int64_t i, int64_t n) {
     ctx.cpu().adamw.update(w.row<float>(t) + i, g.row<float>(t) + i, m.row<float>(t) + i, v.row<float>(t) + i,
                            compute.defined() ? compute.row<bf16>(t) + i : nullptr, n, scalars);
+  });
+}
+
+void adamw(Context& ctx, const Tensor& w, const Tensor& g, const AdamWState& state, const Tensor& compute,
+           const AdamWStep& step, const StateRounding& rounding) {
+  if (state.first.dtype == DType::f32) return adamw(ctx, w, g, state.first, state.second, compute, step);
+  bool whole = w.contiguous() && g.contiguous() && state.first.contiguous() && state.second.contiguous() &&
+               (!compute.defined() || compute.contiguous());
+  if (!whole || rounding.first_element % kChunkElements != 0) {
+    throw LogicError({.what = "adamw: moments in few bits need contiguous operands that begin with a chunk",
+                      .got = fmt::format("{}, from element {}", w.shape.text(), rounding.first_element)});
+  }
+  bool bytes = state.first.dtype == DType::u8;
+  double moved = 2 * bytes_of(w, state.first, state.second) + bytes_of(g);
+  if (compute.defined()) moved += bytes_of(compute);
+  if (bytes) moved += 2 * bytes_of(state.first_scale, state.second_scale);
+  ProfileScope scope(ctx.profiler(), "adamw", 14.0 * static_cast<double>(w.elements()), moved);
+  if (is_reference(g.dtype) || is_reference(w.dtype)) return ref::adamw(w, g, state, compute, step, rounding);
+  cpu::AdamWScalars scalars = prepare(step);
+  static_assert(kChunkElements % kStateBlock == 0);
+  for_ranges(ctx, w.elements(), kChunkElements, [&](Range r) {
+    StateKey key = state_key(rounding, step.step, (rounding.first_element + r.begin) / kChunkElements);
+    cpu::AdamWSpan span{.w = w.as<float>() + r.begin,
+                        .g = g.as<float>() + r.begin,
+                        .compute = compute.defined() ? compute.as<bf16>() + r.begin : nullptr,
+                        .n = r.size(),
+                        .key = {key[0], key[1]}};
+    if (!bytes) {
+      ctx.cpu().adamw.update_bf16(span, state.first.as<bf16>() + r.begin, state.second.as<bf16>() + r.begin, scalars);
+      return;
+    }
+    int64_t block = r.begin / kStateBlock;
+    ctx.cpu().adamw.update_8bit(span, state.first.as<uint8_t>() + r.begin, state.second.as<uint8_t>() + r.begin,
+                                state.first_scale.as<float>() + block, state.second_scale.as<float>() + block, scalars);
   });
 }
 

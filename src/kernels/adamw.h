@@ -1,6 +1,7 @@
 // The optimizer's passes over memory. AdamW: Loshchilov and Hutter 2019, algorithm 2 with bias correction.
 #pragma once
 
+#include "kernels/adamw_state.h"
 #include "kernels/context.h"
 
 namespace tandem::kernels {
@@ -18,6 +19,11 @@ struct AdamWStep {
 // w, g, m, v: n f32 values each; updates w, m, v. Where `compute` is defined (bf16) it receives the new w, rounded.
 void adamw(Context& ctx, const Tensor& w, const Tensor& g, const Tensor& m, const Tensor& v, const Tensor& compute,
            const AdamWStep& step);
+
+// The same with moments in the format of `state`; all operands contiguous, of n elements each. The update itself is
+// computed with moments in float32, which are rounded when they are stored.
+void adamw(Context& ctx, const Tensor& w, const Tensor& g, const AdamWState& state, const Tensor& compute,
+           const AdamWStep& step, const StateRounding& rounding);
 
 // Sum of squares of n f32 values, accumulated in double in a fixed order; infinite or NaN when a value is.
 double sum_of_squares(Context& ctx, const Tensor& x);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <system_error>
 #include <vector>
 
@@ -27,37 +28,79 @@ constexpr std::string_view kPrefix = "step-";
 
 std::string hash_of_file(const fs::path& path) { return hex64(hash64(MappedFile(path).text())); }
 
+// A tensor of moments in optimizer.safetensors: the parameter's name and `suffix`.
+struct MomentTensor {
+  Storage Moments::*storage;
+  const char* suffix;
+  bool scales;
+};
+constexpr std::array kMomentTensors{MomentTensor{&Moments::first, ".first_moment", false},
+                                    MomentTensor{&Moments::second, ".second_moment", false},
+                                    MomentTensor{&Moments::first_scale, ".first_moment_scale", true},
+                                    MomentTensor{&Moments::second_scale, ".second_moment_scale", true}};
+
 void write_moments(const fs::path& path, const ParameterStore& parameters, const std::deque<Moments>& moments) {
   std::vector<SafetensorsEntry> entries;
   size_t index = 0;
   for (const Parameter& p : parameters.all()) {
     const Moments& m = moments[index++];
-    entries.push_back({p.name() + ".first_moment", m.first.tensor()});
-    entries.push_back({p.name() + ".second_moment", m.second.tensor()});
+    for (const MomentTensor& kind : kMomentTensors) {
+      if (const Tensor& t = (m.*kind.storage).tensor(); t.defined()) entries.push_back({p.name() + kind.suffix, t});
+    }
   }
   write_safetensors(path, entries);
 }
 
-// `range` of the moment of a parameter of this shape.
-void read_moment(const SafetensorsFile& file, const std::string& name, const Shape& shape, const ElementRange& range,
-                 const Tensor& to) {
+// Which state a file of moments holds; empty for a tensor type that none has.
+std::optional<OptimizerState> stored_state(const Tensor& first_moment) {
+  switch (first_moment.dtype) {
+    case DType::f32: return OptimizerState::float32;
+    case DType::bf16: return OptimizerState::bfloat16;
+    case DType::u8: return OptimizerState::bits8;
+    default: return std::nullopt;
+  }
+}
+
+// `range` of a moment of a parameter of this shape, or the scales of its blocks.
+void read_moment(const SafetensorsFile& file, const std::string& name, DType dtype, const Shape& shape,
+                 const ElementRange& range, const Tensor& to) {
   Tensor stored = file.tensor(name);
-  if (stored.dtype != DType::f32 || !(stored.shape == shape)) {
+  if (stored.dtype != dtype || !(stored.shape == shape)) {
     throw InputError({.what = "tensor does not fit the model",
                       .where = fmt::format("'{}' of {}", name, file.path().string()),
                       .got = fmt::format("{} {}", dtype_name(stored.dtype), stored.shape.text()),
-                      .expected = fmt::format("float32 {}", shape.text())});
+                      .expected = fmt::format("{} {}", dtype_name(dtype), shape.text())});
   }
-  if (range.size() > 0) copy_convert(elements_of(to, {0, range.size()}), elements_of(stored, range));
+  if (range.size() == 0) return;
+  Tensor from = elements_of(stored, range);
+  std::memcpy(to.data, from.data, static_cast<size_t>(from.bytes()));
 }
 
 void read_moments(const fs::path& path, Optimizer& optimizer) {
   SafetensorsFile file = SafetensorsFile::open(path);
+  OptimizerState state = optimizer.config().state;
   size_t index = 0;
   for (const Parameter& p : optimizer.parameters().all()) {
+    std::optional<OptimizerState> stored = stored_state(file.tensor(p.name() + kMomentTensors[0].suffix));
+    if (stored && *stored != state) {
+      throw InputError({.what = "checkpoint with another optimizer state",
+                        .where = path.string(),
+                        .got = std::string(state_name(*stored)),
+                        .expected = std::string(state_name(state)),
+                        .hint = fmt::format("go on with optimizer.state={}", state_name(*stored))});
+    }
     const Moments& m = optimizer.moments()[index++];
-    read_moment(file, p.name() + ".first_moment", p.shape(), m.range, m.first.tensor());
-    read_moment(file, p.name() + ".second_moment", p.shape(), m.range, m.second.tensor());
+    ElementRange blocks{m.range.begin / kernels::kStateBlock, kernels::state_blocks(m.range.end)};
+    for (const MomentTensor& kind : kMomentTensors) {
+      if (kind.scales && state != OptimizerState::bits8) continue;
+      const Tensor& to = (m.*kind.storage).tensor();
+      if (kind.scales) {
+        read_moment(file, p.name() + kind.suffix, DType::f32, {kernels::state_blocks(p.shape().elements())},
+                    m.range.size() > 0 ? blocks : ElementRange{}, to);
+      } else {
+        read_moment(file, p.name() + kind.suffix, state_dtype(state), p.shape(), m.range, to);
+      }
+    }
   }
 }
 

@@ -164,34 +164,44 @@ void DataParallel::finish_parameters() {
 std::deque<Moments> DataParallel::gather_moments(const Optimizer& optimizer) {
   std::deque<Moments> all;
   if (!zero_) return all;
-  bool root = ranks_.rank() == 0;
-  auto bytes = [](const Tensor& t) {
-    return std::span<std::byte>(static_cast<std::byte*>(t.data), static_cast<size_t>(t.bytes()));
-  };
   for (size_t i = 0; i < parameters_.all().size(); ++i) {
     const Shape& shape = parameters_.all()[i].shape();
-    const Moments& own = optimizer.moments()[i];
-    if (root) all.push_back({{0, shape.elements()}, Storage(DType::f32, shape), Storage(DType::f32, shape)});
-    for (Storage Moments::*moment : {&Moments::first, &Moments::second}) {
-      std::vector<Communicator::Request> requests;
-      for (int rank = 0; rank < ranks_.size(); ++rank) {
-        ElementRange range = sharding_.range(i, rank);
-        if (range.size() == 0) continue;
-        if (root) {
-          std::span<std::byte> place = bytes(elements_of((all.back().*moment).tensor(), range));
-          if (rank == 0) {
-            std::memcpy(place.data(), (own.*moment).tensor().data, place.size());
-          } else {
-            requests.push_back(ranks_.receive(rank, kMomentsTag, place));
-          }
-        } else if (rank == ranks_.rank()) {
-          requests.push_back(ranks_.send(0, kMomentsTag, bytes((own.*moment).tensor())));
-        }
-      }
-      ranks_.wait(requests);
+    ElementRange whole{0, shape.elements()};
+    if (ranks_.rank() == 0) all.emplace_back(optimizer.config().state, shape, whole);
+    for (Storage Moments::*moment :
+         {&Moments::first, &Moments::second, &Moments::first_scale, &Moments::second_scale}) {
+      gather(i, (optimizer.moments()[i].*moment).tensor(), all.empty() ? Tensor() : (all.back().*moment).tensor());
     }
   }
   return all;
+}
+
+// What ranks own of a moment of the parameter, or of its scales, into `whole` of rank 0.
+void DataParallel::gather(size_t parameter, const Tensor& own, const Tensor& whole) {
+  auto bytes = [](const Tensor& t) {
+    return std::span<std::byte>(static_cast<std::byte*>(t.data), static_cast<size_t>(t.bytes()));
+  };
+  // Scales belong to blocks. Only the last rank that owns anything has a block that is not full.
+  int64_t elements = parameters_.all()[parameter].shape().elements();
+  bool scales = whole.defined() && whole.elements() != elements;
+  std::vector<Communicator::Request> requests;
+  for (int rank = 0; rank < ranks_.size(); ++rank) {
+    ElementRange range = sharding_.range(parameter, rank);
+    if (range.size() == 0) continue;
+    if (ranks_.rank() > 0) {
+      if (rank == ranks_.rank() && own.defined()) requests.push_back(ranks_.send(0, kMomentsTag, bytes(own)));
+      continue;
+    }
+    if (!whole.defined()) continue;
+    if (scales) range = {range.begin / kernels::kStateBlock, kernels::state_blocks(range.end)};
+    std::span<std::byte> place = bytes(elements_of(whole, range));
+    if (rank == 0) {
+      std::memcpy(place.data(), own.data, place.size());
+    } else {
+      requests.push_back(ranks_.receive(rank, kMomentsTag, place));
+    }
+  }
+  ranks_.wait(requests);
 }
 
 int64_t DataParallel::buffer_bytes() const {

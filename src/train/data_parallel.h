@@ -67,6 +67,7 @@ class DataParallel final : public GradientObserver {
 
   std::vector<Stretch> stretches(const std::vector<size_t>& bucket, bool gradients) const;
   void start_complete_buckets();
+  void gather(size_t parameter, const Tensor& own, const Tensor& whole);
   double shared_squares();
 
   Communicator& ranks_;

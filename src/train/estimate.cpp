@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -27,9 +26,12 @@ constexpr int64_t kBytesPerEvents = 4 * 64;
 // An update reads and writes weights, gradients and both moments; the norm, whose time is measured, reads gradients.
 constexpr double kUpdatePerNorm = 6;
 
-// Per parameter: the float32 weight and its two moments.
-constexpr int64_t kCheckpointBytes = 12;
+// Per parameter: the float32 weight.
 constexpr int64_t kModelBytes = 4;
+
+int64_t checkpoint_bytes(const RunConfig& config, int64_t elements) {
+  return kModelBytes * elements + moment_bytes(config.optimizer.state, elements);
+}
 
 struct PassShape {
   int64_t rows = 0;
@@ -37,21 +39,11 @@ struct PassShape {
   int64_t tokens() const { return rows * length; }
 };
 
-// What the tape held after a pass.
-struct PassMemory {
-  int64_t tokens = 0;
-  int64_t arena = 0;
-  int64_t pool = 0;
-};
-
 std::vector<PassShape> probe_shapes(const RunConfig& config) {
   int64_t length = config.model.max_seq_len;
   int64_t all = config.micro_batch * length, goal = std::min(all, kProbeTokens);
   std::vector<int64_t> sizes;
   for (int64_t tokens = kFirstProbe; tokens < goal; tokens *= kGrowth) sizes.push_back(tokens);
-  // The two that are extrapolated from: the head works on up to 4,096 tokens at a time, so that both hold its largest
-  // buffers.
-  if (all > goal) sizes.push_back(goal / 2);
   sizes.push_back(goal);
   std::vector<PassShape> shapes;
   for (int64_t tokens : sizes) {
@@ -60,14 +52,6 @@ std::vector<PassShape> probe_shapes(const RunConfig& config) {
     if (shapes.empty() || shape.tokens() > shapes.back().tokens()) shapes.push_back(shape);
   }
   return shapes;
-}
-
-// Through the last two points; through the origin when there is one.
-int64_t extrapolate(const std::vector<PassMemory>& measured, int64_t PassMemory::*value, int64_t tokens) {
-  const PassMemory& last = measured.back();
-  PassMemory before = measured.size() > 1 ? measured[measured.size() - 2] : PassMemory{};
-  double slope = static_cast<double>(last.*value - before.*value) / static_cast<double>(last.tokens - before.tokens);
-  return last.*value + static_cast<int64_t>(slope * static_cast<double>(tokens - last.tokens));
 }
 
 int64_t gradient_bytes(const ParameterStore& parameters) {
@@ -91,86 +75,82 @@ std::string at_most(int64_t bytes, int machine_ranks) {
                      machine_ranks);
 }
 
+Batch rows_of(const EstimateInput& in, int64_t rows, int64_t length) {
+  Batch batch = in.data.tokens.rows(length, in.config.data.seed).next_batch(rows);
+  batch.objective = objective_of(in.config);
+  return batch;
+}
+
+void refuse_if_too_large(const EstimateInput& in, const MemoryEstimate& memory) {
+  int64_t have = machine_memory().total / in.machine_ranks;
+  if (!in.config.check_memory || have == 0 || memory.total() <= have) return;
+  throw JobError({.what = "the run does not fit into memory",
+                  .got = fmt::format("a need of about {}, activations {} of it", bytes_text(memory.total()),
+                                     bytes_text(memory.activations)),
+                  .expected = at_most(have, in.machine_ranks),
+                  .hint =
+                      "a smaller micro_batch (with more grad_accum), recompute=layers or optimizer.state=8bit needs "
+                      "less; check_memory=false tries it"});
+}
+
+// What the process holds besides is known once all has been done that a step does.
+MemoryEstimate memory_of(const EstimateInput& in) {
+  return model_memory({.ctx = in.ctx,
+                       .config = in.config,
+                       .model = in.model,
+                       .rows = [&](int64_t rows) { return rows_of(in, rows, in.config.model.max_seq_len); },
+                       .validation_rows = in.validation_rows,
+                       .moment_elements = in.moment_elements,
+                       .exchange_bytes = in.exchange_bytes});
+}
+
+struct Pace {
+  double seconds_per_token = 0;
+  double update_seconds = 0;
+  int64_t program_bytes = 0;
+};
+
+// Passes that compute.
 class Probe {
  public:
-  explicit Probe(const EstimateInput& input) : in_(input) {
-    memory_.parameters = weight_bytes(in_.model.parameters());
-    memory_.gradients = gradient_bytes(in_.model.parameters());
-    int64_t all = in_.model.parameters().elements();
-    memory_.moments = 2 * 4 * (in_.moment_elements < 0 ? all : in_.moment_elements);
+  explicit Probe(const EstimateInput& input)
+      : in_(input), tape_(input.ctx, input.model.parameters().precision(), Tape::Mode::record) {
+    tape_.set_recompute(in_.config.recompute);
   }
 
-  // Fills in memory and seconds per token.
-  void run() {
+  Pace run() {
     in_.model.parameters().zero_gradients();
-    for (const PassShape& shape : probe_shapes(in_.config)) {
-      if (!measured_.empty()) refuse_if_too_large(shape.tokens(), shape.tokens());
-      // Of its own: the blocks of smaller passes would count with those of this one.
-      tape_.emplace(in_.ctx, in_.model.parameters().precision(), Tape::Mode::record);
-      tape_->set_recompute(in_.config.recompute);
-      seconds_per_token_ = pass(shape);
-    }
+    Pace pace;
+    for (const PassShape& shape : probe_shapes(in_.config)) pace.seconds_per_token = pass(shape);
     // Once more: the first time, matrix products are prepared and pages come from the system.
     const PassShape last = probe_shapes(in_.config).back();
-    seconds_per_token_ = std::min(seconds_per_token_, pass(last));
+    pace.seconds_per_token = std::min(pace.seconds_per_token, pass(last));
     Stopwatch watch;
     in_.optimizer.gradient_norm(1);
-    update_seconds_ = kUpdatePerNorm * watch.seconds();
-    memory_.gradients += in_.exchange_bytes;
-    measure_program();
-    int64_t training = in_.config.micro_batch * in_.config.model.max_seq_len;
-    refuse_if_too_large(training, std::max(training, in_.validation_rows * in_.config.model.max_seq_len));
+    pace.update_seconds = kUpdatePerNorm * watch.seconds();
+    // Moments are not touched before the first update.
+    const ParameterStore& parameters = in_.model.parameters();
+    auto held = static_cast<int64_t>(tape_.arena().most_used_bytes() + tape_.pool_bytes() +
+                                     in_.ctx.scratch().most_used_bytes());
+    pace.program_bytes = program_bytes(weight_bytes(parameters) + gradient_bytes(parameters) + held);
+    return pace;
   }
-
-  const MemoryEstimate& memory() const { return memory_; }
-  double seconds_per_token() const { return seconds_per_token_; }
-  double update_seconds() const { return update_seconds_; }
 
  private:
   // Seconds per token.
   double pass(const PassShape& shape) {
-    RowStream rows = in_.data.tokens.rows(shape.length, in_.config.data.seed);
-    Batch batch = rows.next_batch(shape.rows);
-    batch.objective = objective_of(in_.config);
-    batch.objective = objective_of(in_.config);
+    Batch batch = rows_of(in_, shape.rows, shape.length);
     Rng rng(static_cast<uint64_t>(in_.config.seed), 0);
     Stopwatch watch;
     in_.model.prepare(batch, rng);
-    tape_->reset();
-    in_.model.loss(*tape_, batch);
-    tape_->backward();
-    double seconds = watch.seconds();
-    auto arena = static_cast<int64_t>(tape_->arena().most_used_bytes());
-    PassMemory now{.tokens = shape.tokens(), .arena = arena, .pool = static_cast<int64_t>(tape_->pool_bytes())};
-    if (measured_.empty() || measured_.back().tokens < now.tokens) measured_.push_back(now);
-    return seconds / static_cast<double>(shape.tokens());
-  }
-
-  void refuse_if_too_large(int64_t training_tokens, int64_t most_tokens) {
-    memory_.activations = extrapolate(measured_, &PassMemory::arena, most_tokens) +
-                          extrapolate(measured_, &PassMemory::pool, training_tokens);
-    int64_t have = machine_memory().total / in_.machine_ranks;
-    if (!in_.config.check_memory || have == 0 || memory_.total() <= have) return;
-    throw JobError({.what = "the run does not fit into memory",
-                    .got = fmt::format("a need of about {}, activations {} of it", bytes_text(memory_.total()),
-                                       bytes_text(memory_.activations)),
-                    .expected = at_most(have, in_.machine_ranks),
-                    .hint = "a smaller micro_batch (with more grad_accum) or recompute=layers needs less; "
-                            "check_memory=false tries it"});
-  }
-
-  // What is resident now, less what is accounted for: moments are not touched before the first update.
-  void measure_program() {
-    auto held = static_cast<int64_t>(tape_->arena().most_used_bytes()) + measured_.back().pool;
-    memory_.program = std::max<int64_t>(0, process_memory().resident - memory_.parameters - memory_.gradients - held);
+    tape_.reset();
+    in_.model.loss(tape_, batch);
+    tape_.backward();
+    return watch.seconds() / static_cast<double>(shape.tokens());
   }
 
   const EstimateInput& in_;
-  std::optional<Tape> tape_;
-  std::vector<PassMemory> measured_;
-  MemoryEstimate memory_;
-  double seconds_per_token_ = 0;
-  double update_seconds_ = 0;
+  Tape tape_;
 };
 
 int64_t shard_bytes(const RunData& data) {
@@ -183,18 +163,18 @@ int64_t validations(const RunConfig& config, int64_t first, int64_t total) {
   return std::max<int64_t>(0, between) + 1;
 }
 
-TimeEstimate time_of(const EstimateInput& in, const Probe& probe) {
+TimeEstimate time_of(const EstimateInput& in, const Pace& pace) {
   const RunConfig& config = in.config;
   auto tokens = static_cast<double>(config.tokens_per_step());
   TimeEstimate time;
-  time.step_seconds = tokens * probe.seconds_per_token() + probe.update_seconds();
+  time.step_seconds = tokens * pace.seconds_per_token + pace.update_seconds;
   time.tokens_per_second = tokens * in.ranks / time.step_seconds;
   if (in.total_steps == 0) {
     time.total_seconds = config.max_seconds;
     return time;
   }
   // A validation only computes forward: a third of the work.
-  double validation = static_cast<double>(in.heldout_rows * config.model.max_seq_len) * probe.seconds_per_token() / 3;
+  double validation = static_cast<double>(in.heldout_rows * config.model.max_seq_len) * pace.seconds_per_token / 3;
   int64_t left = std::max<int64_t>(0, in.total_steps - in.steps_done);
   time.total_seconds = static_cast<double>(left) * time.step_seconds;
   if (left > 0) {
@@ -208,7 +188,7 @@ DiskEstimate disk_of(const EstimateInput& in, double step_seconds) {
   const RunConfig& config = in.config;
   int64_t elements = in.model.parameters().elements();
   DiskEstimate disk;
-  int64_t checkpoint = kCheckpointBytes * elements;
+  int64_t checkpoint = checkpoint_bytes(config, elements);
   int64_t possible = 1;
   auto steps = static_cast<double>(in.total_steps);
   if (in.total_steps == 0) steps = config.max_seconds / std::max(step_seconds, 1e-9);
@@ -246,11 +226,12 @@ std::string bytes_text(int64_t bytes) {
 
 int64_t least_output_bytes(const RunConfig& config) {
   auto model = make_model(resolve_model(config), Precision::float32(), ParameterStore::Gradients::none, config.output);
-  return (kCheckpointBytes + kModelBytes) * model->parameters().elements();
+  int64_t elements = model->parameters().elements();
+  return checkpoint_bytes(config, elements) + kModelBytes * elements;
 }
 
 void check_model_memory(const RunConfig& config, const ParameterStore& parameters, int machine_ranks) {
-  int64_t moments = 2 * 4 * parameters.elements() / (config.zero ? machine_ranks : 1);
+  int64_t moments = moment_bytes(config.optimizer.state, parameters.elements()) / (config.zero ? machine_ranks : 1);
   int64_t need = weight_bytes(parameters) + gradient_bytes(parameters) + moments;
   int64_t have = machine_memory().total / machine_ranks;
   if (!config.check_memory || have == 0 || need <= have) return;
@@ -261,30 +242,28 @@ void check_model_memory(const RunConfig& config, const ParameterStore& parameter
 }
 
 RunEstimate estimate_run(const EstimateInput& input) {
-  Probe probe(input);
-  probe.run();
   RunEstimate estimate;
   estimate.total_steps = input.total_steps;
-  estimate.memory = probe.memory();
+  estimate.memory = memory_of(input);
+  refuse_if_too_large(input, estimate.memory);
+  Pace pace = Probe(input).run();
+  estimate.memory.program = pace.program_bytes;
+  refuse_if_too_large(input, estimate.memory);
   // A checkpoint is mapped, file by file, when its hash is taken.
-  estimate.memory.mapped = shard_bytes(input.data) + 2 * 4 * input.model.parameters().elements();
+  int64_t elements = input.model.parameters().elements();
+  int64_t moments = moment_bytes(input.config.optimizer.state, elements);
+  estimate.memory.mapped = shard_bytes(input.data) + std::max(kModelBytes * elements, moments);
   estimate.machine_memory = machine_memory().total;
-  estimate.time = time_of(input, probe);
+  estimate.time = time_of(input, pace);
   estimate.disk = disk_of(input, estimate.time.step_seconds);
   return estimate;
 }
 
 OrderedJson to_json(const RunEstimate& e) {
+  OrderedJson memory = to_json(e.memory);
+  memory["machine"] = e.machine_memory;
   return {{"steps", e.total_steps},
-          {"memory",
-           {{"total", e.memory.total()},
-            {"parameters", e.memory.parameters},
-            {"gradients", e.memory.gradients},
-            {"moments", e.memory.moments},
-            {"activations", e.memory.activations},
-            {"program", e.memory.program},
-            {"mapped_files", e.memory.mapped},
-            {"machine", e.machine_memory}}},
+          {"memory", memory},
           {"time",
            {{"total_seconds", e.time.total_seconds},
             {"step_seconds", e.time.step_seconds},

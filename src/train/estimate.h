@@ -6,24 +6,12 @@
 
 #include "arch/model.h"
 #include "base/json_fwd.h"
+#include "train/memory.h"
 #include "train/optimizer.h"
 #include "train/run_config.h"
 #include "train/run_data.h"
 
 namespace tandem {
-
-// Bytes. Parameters, gradients and moments follow from the model; activations are extrapolated from passes over fewer
-// tokens; the rest is what the process holds besides.
-struct MemoryEstimate {
-  int64_t parameters = 0;   // master weights and the copies that products read
-  int64_t gradients = 0;    // of parameters
-  int64_t moments = 0;      // of the optimizer
-  int64_t activations = 0;  // of a training pass and its backward pass, or of a validation pass
-  int64_t program = 0;      // program, tokenizer, held-out rows, prepared products
-  int64_t mapped = 0;       // files: token shards, a checkpoint being checked. The system may drop these pages
-
-  int64_t total() const { return parameters + gradients + moments + activations + program; }
-};
 
 struct TimeEstimate {
   double step_seconds = 0;
@@ -69,10 +57,9 @@ struct EstimateInput {
   int64_t exchange_bytes = 0;    // memory for what other ranks send
 };
 
-// Trains on the run's first tokens without an update: up to kProbeTokens in passes of growing size (arena use is
-// concave in the number of tokens, so that the line through two passes bounds what a larger one takes), the last size
-// timed. JobError, before anything large is allocated, when the run can't fit into this machine's memory
-// (config.check_memory).
+// Memory first (train/memory.h): JobError, before anything large is touched, when the run can't fit into this machine's
+// (config.check_memory). Then trains on the run's first tokens without an update: up to kProbeTokens in passes of
+// growing size, the last size timed.
 RunEstimate estimate_run(const EstimateInput& input);
 
 inline constexpr int64_t kProbeTokens = 8192;

@@ -16,6 +16,21 @@ void list_fields(FieldList& fields, OptimizerConfig& config) {
   fields.add("beta2", config.beta2, "decay of the second moment");
   fields.add("eps", config.eps, "added to the root of the second moment");
   fields.add("clip", config.clip, "largest L2 norm of the whole gradient; 0: not clipped");
+  fields.add_enum<OptimizerState>("state", config.state,
+                                  {{"float32", OptimizerState::float32},
+                                   {"bf16", OptimizerState::bfloat16},
+                                   {"8bit", OptimizerState::bits8},
+                                   {"bfloat16", OptimizerState::bfloat16}},
+                                  "what both moments are stored in, stochastically rounded below float32");
+}
+
+std::string_view state_name(OptimizerState state) {
+  switch (state) {
+    case OptimizerState::float32: return "float32";
+    case OptimizerState::bfloat16: return "bf16";
+    case OptimizerState::bits8: return "8bit";
+  }
+  return "?";
 }
 
 void check(const OptimizerConfig& config, const std::string& where) {
@@ -34,15 +49,29 @@ void check(const OptimizerConfig& config, const std::string& where) {
   require(config.clip >= 0, "clip", config.clip, "0 (no clipping) or more");
 }
 
-namespace {
-
-Moments new_moments(const Shape& shape, const ElementRange& range) {
-  if (range.size() == 0) return {.range = range};
-  Shape own = range.size() == shape.elements() ? shape : Shape{range.size()};
-  return {range, Storage(DType::f32, own), Storage(DType::f32, own)};
+DType state_dtype(OptimizerState state) {
+  switch (state) {
+    case OptimizerState::float32: return DType::f32;
+    case OptimizerState::bfloat16: return DType::bf16;
+    case OptimizerState::bits8: return DType::u8;
+  }
+  return DType::f32;
 }
 
-}  // namespace
+Moments::Moments(OptimizerState state, const Shape& shape, const ElementRange& elements) : range(elements) {
+  if (range.size() == 0) return;
+  Shape own = range.size() == shape.elements() ? shape : Shape{range.size()};
+  first = Storage(state_dtype(state), own);
+  second = Storage(state_dtype(state), own);
+  if (state != OptimizerState::bits8) return;
+  first_scale = Storage(DType::f32, {kernels::state_blocks(range.size())});
+  second_scale = Storage(DType::f32, {kernels::state_blocks(range.size())});
+}
+
+int64_t moment_bytes(OptimizerState state, int64_t elements) {
+  int64_t scales = state == OptimizerState::bits8 ? kernels::state_blocks(elements) * dtype_bytes(DType::f32) : 0;
+  return 2 * (elements * dtype_bytes(state_dtype(state)) + scales);
+}
 
 Optimizer::Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerConfig& config, double matrix_rate_factor,
                      const std::vector<ElementRange>& owned)
@@ -50,7 +79,7 @@ Optimizer::Optimizer(Context& ctx, ParameterStore& parameters, const OptimizerCo
   for (const Parameter& p : parameters.all()) {
     if (!p.grad().defined()) throw LogicError({.what = "optimizer over a parameter without gradient", .got = p.name()});
     ElementRange all{0, p.shape().elements()};
-    moments_.push_back(new_moments(p.shape(), owned.empty() ? all : owned.at(moments_.size())));
+    moments_.emplace_back(config.state, p.shape(), owned.empty() ? all : owned.at(moments_.size()));
   }
 }
 
@@ -68,7 +97,7 @@ double Optimizer::gradient_norm(double scale) const {
 void Optimizer::update(double scale, double norm, double factor) {
   double clip = config_.clip > 0 ? std::min(1.0, config_.clip / (norm + 1e-6)) : 1.0;
   ++updates_;
-  size_t index = 0;
+  uint64_t index = 0;
   for (Parameter& p : parameters_.all()) {
     kernels::AdamWStep step{.learning_rate = rate(p.group(), factor),
                             .beta1 = config_.beta1,
@@ -77,18 +106,19 @@ void Optimizer::update(double scale, double norm, double factor) {
                             .weight_decay = p.decays() ? config_.weight_decay : 0,
                             .gradient_scale = scale * clip,
                             .step = updates_};
-    const Moments& m = moments_[index++];
+    const Moments& m = moments_[index];
+    kernels::StateRounding rounding{.stream = index++, .first_element = m.range.begin};
     if (m.range.size() == 0) continue;
     // All of it keeps its shape.
     auto own = [&](const Tensor& t) { return m.range.size() == t.elements() ? t : elements_of(t, m.range); };
     Tensor compute = p.has_own_compute() ? own(p.compute()) : Tensor();
-    kernels::adamw(ctx_, own(p.master()), own(p.grad()), m.first.tensor(), m.second.tensor(), compute, step);
+    kernels::adamw(ctx_, own(p.master()), own(p.grad()), m.tensors(), compute, step, rounding);
   }
 }
 
 void Optimizer::reset() {
   for (const Moments& m : moments_) {
-    for (const Tensor& t : {m.first.tensor(), m.second.tensor()}) {
+    for (const Tensor& t : {m.first.tensor(), m.second.tensor(), m.first_scale.tensor(), m.second_scale.tensor()}) {
       if (t.defined()) std::memset(t.data, 0, static_cast<size_t>(t.bytes()));
     }
   }

@@ -3,14 +3,26 @@
 
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fields.h"
+#include "kernels/adamw_state.h"
 #include "kernels/context.h"
 #include "nn/parameters.h"
 #include "train/sharding.h"
 
 namespace tandem {
+
+// What the moments are stored in (kernels/adamw_state.h).
+enum class OptimizerState {
+  float32,
+  bfloat16,
+  bits8,
+};
+
+std::string_view state_name(OptimizerState state);
+DType state_dtype(OptimizerState state);
 
 struct OptimizerConfig {
   double lr = 2e-3;  // base rate: of embeddings and vectors; matrices have it times base_dim / dim under muP
@@ -19,6 +31,7 @@ struct OptimizerConfig {
   double beta2 = 0.95;
   double eps = 1e-8;
   double clip = 1.0;  // largest global L2 norm of the gradient; 0: not clipped
+  OptimizerState state = OptimizerState::float32;
 };
 
 void list_fields(FieldList& fields, OptimizerConfig& config);
@@ -26,13 +39,24 @@ void list_fields(FieldList& fields, OptimizerConfig& config);
 // InputError for values outside their range.
 void check(const OptimizerConfig& config, const std::string& where);
 
-// The moments of some elements of a parameter: f32, of its shape when these are all, else [elements]; nothing when
-// there are none.
+// The moments of some elements of a parameter: of its shape when these are all, else [elements]; nothing when there are
+// none. With 8 bits, scales of blocks besides.
 struct Moments {
+  Moments(OptimizerState state, const Shape& shape, const ElementRange& elements);
+
+  kernels::AdamWState tensors() const {
+    return {first.tensor(), second.tensor(), first_scale.tensor(), second_scale.tensor()};
+  }
+
   ElementRange range;
   Storage first;
   Storage second;
+  Storage first_scale;
+  Storage second_scale;
 };
+
+// Their bytes for so many elements of a parameter.
+int64_t moment_bytes(OptimizerState state, int64_t elements);
 
 class Optimizer {
  public:

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "kernels/adamw_state.h"
 #include "kernels/chunks.h"
 
 namespace tandem {
 
 static_assert(kShardUnit == kernels::kChunkElements, "kernels::sum_of_squares forms its partial sums over these");
+static_assert(kShardUnit % kernels::kStateBlock == 0, "scales of 8-bit moments have one owner");
 
 Tensor elements_of(const Tensor& t, const ElementRange& range) {
   auto* data = static_cast<char*>(t.data) + range.begin * dtype_bytes(t.dtype);

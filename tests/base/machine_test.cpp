@@ -57,12 +57,22 @@ TEST_F(Machine, SaysNothingWhereTheKernelDoesNot) {
 
 TEST_F(Machine, KnowsThisProcess) {
   put("proc/self/status", "Name:\tx\nVmHWM:\t  30 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\n");
+  fs::create_directory_symlink("/usr/bin/prog ram", folder / "proc/self/exe");
+  put("proc/self/smaps",
+      "00-0f r-xp 00 08:01 1    /usr/bin/prog ram\nSize: 99 kB\nRss:   \t 5 kB\n"
+      "10-1f r--p 00 08:01 2    /data/tokens-1\nRss: 1000 kB\n"
+      "20-2f rw-p 00 00:00 0    [heap]\nRss: 300 kB\n"
+      "30-3f r-xp 00 08:01 3    /usr/lib/libx.so.3\nRss: 9 kB\nPss: 3 kB\nAnonymous: 2 kB\n"
+      "40-4f rw-p 00 00:00 0 \nRss: 500 kB\n");
   ProcessMemory memory = process_memory(folder.path());
+  EXPECT_EQ(memory.program, 12 * 1024);
   EXPECT_EQ(memory.resident, 10 * 1024);
   EXPECT_EQ(memory.files, 20 * 1024);
   EXPECT_EQ(memory.peak, 30 * 1024);
   ProcessMemory real = process_memory();
   EXPECT_GT(real.resident, 0);
+  EXPECT_GT(real.program, 0);
+  EXPECT_LE(real.program, real.files + (1 << 20));
   EXPECT_GE(real.peak, real.resident);
 }
 

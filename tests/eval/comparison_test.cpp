@@ -168,8 +168,8 @@ TEST_F(Comparing, WhatDoesNotFitSaysSo) {
     ModelConfig config = given(arch).config;
     return sequence_pages(*random_model(config, Precision::float32()), context, 2);
   };
-  // Nine sequences of the twin do not fit at 200 tokens, one of each does with a short pass that reads. Five of each fit,
-  // not all models at once: those that had to go come back.
+  // Nine sequences of the twin do not fit at 200 tokens, one of each does with a short pass that reads. Five of each
+  // fit, not all models at once: those that had to go come back.
   plan_.batches = {1, 5, 9};
   plan_.chunk = 16;
   plan_.cell_bytes = 9 * bytes(Arch::decoder, 200).writing - 1;

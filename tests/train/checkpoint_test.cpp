@@ -214,6 +214,25 @@ TEST_F(Checkpoint, OfAnotherModelIsAnInputError) {
   EXPECT_THROW(store.load(2, other.optimizer), InputError);
 }
 
+TEST_F(Checkpoint, OfAnotherOptimizerStateIsRefused) {
+  for (OptimizerState state : {OptimizerState::bfloat16, OptimizerState::bits8}) {
+    Bench other(test::small_model(), {.state = state});
+    std::string message = test::message_of<InputError>([&] { store.load(2, other.optimizer); });
+    EXPECT_NE(message.find("optimizer.state=float32"), std::string::npos) << message;
+    CheckpointStore theirs(folder / std::string(state_name(state)));
+    some_steps(other, 2);
+    RunState saved = state_of(2);
+    saved.updates = 2;
+    theirs.save(saved, other.optimizer, {});
+    EXPECT_THROW(theirs.load(2, bench.optimizer), InputError);
+    Bench same(test::small_model(), {.state = state});
+    theirs.load(2, same.optimizer);
+    some_steps(other, 2);
+    some_steps(same, 2);
+    EXPECT_TRUE(test::same_parameters(other.model->parameters(), same.model->parameters()));
+  }
+}
+
 TEST_F(Checkpoint, ForeignNamesAreNoCheckpoints) {
   fs::create_directory(folder / "checkpoints/step-");
   fs::create_directory(folder / "checkpoints/step-9x");

@@ -176,6 +176,7 @@ struct Setting {
   bool zero = false;
   int64_t bucket_elements = 20000;
   int64_t steps = 3;
+  OptimizerState state = OptimizerState::float32;
 };
 
 // `ranks` null: one rank without any communicator.
@@ -189,7 +190,7 @@ Outcome train_steps(Communicator* ranks, const Setting& setting) {
     parallel.emplace(*ranks, ctx, model->parameters(),
                      DataParallelOptions{.zero = setting.zero, .bucket_elements = setting.bucket_elements});
   }
-  OptimizerConfig optimizer_config;
+  OptimizerConfig optimizer_config{.state = setting.state};
   Optimizer optimizer(ctx, model->parameters(), optimizer_config, 1,
                       parallel ? parallel->owned() : std::vector<ElementRange>{});
   Tape tape(ctx, setting.precision, Tape::Mode::record);
@@ -276,6 +277,18 @@ TEST(DataParallel, ZeroGivesTheSameBits) {
         EXPECT_EQ(outcome.steps[n].grad_norm, plain[0].steps[n].grad_norm);
         EXPECT_EQ(outcome.steps[n].loss, plain[0].steps[n].loss);
       }
+    }
+  }
+}
+
+TEST(DataParallel, ZeroGivesTheSameBitsWithMomentsInFewBits) {
+  for (OptimizerState state : {OptimizerState::bfloat16, OptimizerState::bits8}) {
+    Setting setting{.config = wide_model(), .state = state};
+    ThreadRanks ranks(4);
+    std::vector<Outcome> plain = on_ranks(ranks, 4, setting);
+    setting.zero = true;
+    for (const Outcome& outcome : on_ranks(ranks, 4, setting)) {
+      EXPECT_TRUE(outcome.parameters == plain[0].parameters) << state_name(state);
     }
   }
 }

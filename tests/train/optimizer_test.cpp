@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "train/training_check.h"
@@ -111,6 +112,27 @@ TEST(Optimizer, GradientThatIsNotFiniteHasNoFiniteNorm) {
   EXPECT_TRUE(std::isfinite(bench.optimizer.gradient_norm(1)));
   bench.model->parameters().all()[2].grad().as<float>()[0] = INFINITY;
   EXPECT_FALSE(std::isfinite(bench.optimizer.gradient_norm(1)));
+}
+
+// Both count the same bytes: what is predicted and what is held.
+TEST(Optimizer, MomentsInFewBitsTakeFewBytes) {
+  std::map<OptimizerState, int64_t> held;
+  for (OptimizerState state : {OptimizerState::float32, OptimizerState::bfloat16, OptimizerState::bits8}) {
+    Bench bench(test::small_model(), {.state = state});
+    int64_t predicted = 0;
+    for (const Parameter& p : bench.model->parameters().all()) predicted += moment_bytes(state, p.shape().elements());
+    for (const Moments& m : bench.optimizer.moments()) {
+      for (const Storage* s : {&m.first, &m.second, &m.first_scale, &m.second_scale})
+        if (s->tensor().defined()) held[state] += s->tensor().bytes();
+    }
+    EXPECT_EQ(held[state], predicted);
+    for (int i = 0; i < 3; ++i) {
+      bench.step.accumulate(test::random_batch(bench.model->config(), 2, 1));
+      EXPECT_TRUE(bench.step.finish(1).applied);
+    }
+  }
+  EXPECT_EQ(2 * held[OptimizerState::bfloat16], held[OptimizerState::float32]);
+  EXPECT_LT(3.8 * static_cast<double>(held[OptimizerState::bits8]), static_cast<double>(held[OptimizerState::float32]));
 }
 
 TEST(Optimizer, ResetForgetsMomentsAndUpdates) {

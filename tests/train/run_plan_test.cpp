@@ -49,6 +49,8 @@ TEST_F(Plan, CountsAreThoseOfTheModel) {
   EXPECT_EQ(p.tokens(), config.steps * config.tokens_per_step());
   EXPECT_DOUBLE_EQ(p.flops(), model->costs().flops_per_training_token * static_cast<double>(p.tokens()));
   EXPECT_EQ(p.estimate.memory.moments, 8 * p.parameters.total());
+  config.optimizer.state = OptimizerState::bfloat16;
+  EXPECT_EQ(plan().estimate.memory.moments, 4 * p.parameters.total());
   EXPECT_EQ(p.estimate.memory.gradients, 4 * p.parameters.total());
   EXPECT_GE(p.estimate.memory.parameters, 4 * p.parameters.total());
   EXPECT_GT(p.estimate.memory.activations, 0);
@@ -87,7 +89,7 @@ TEST_F(Plan, RefusesWhatTrainingWouldRefuse) {
   EXPECT_THROW(plan(), InputError);
 }
 
-// What the arena is said to hold for a larger micro-batch is what a pass over one then takes.
+// What arena, pool and scratch are said to hold for a larger micro-batch is what a pass over one then takes.
 TEST_F(Plan, ActivationsAreExtrapolatedFromSmallerPasses) {
   config.model.max_seq_len = 512;
   config.micro_batch = 32;  // 16,384 tokens: twice what is tried
@@ -107,7 +109,7 @@ TEST_F(Plan, ActivationsAreExtrapolatedFromSmallerPasses) {
   model->loss(tape, batch);
   auto arena = static_cast<double>(tape.arena().used_bytes());
   tape.backward();
-  double real = arena + static_cast<double>(tape.pool_bytes());
+  double real = arena + static_cast<double>(tape.pool_bytes()) + static_cast<double>(ctx.scratch().most_used_bytes());
   EXPECT_NEAR(static_cast<double>(estimate.memory.activations), real, 0.02 * real);
 }
 

@@ -87,6 +87,34 @@ INSTANTIATE_TEST_SUITE_P(Precisions, TrainerOf, testing::Values(PrecisionChoice:
                            return p.param == PrecisionChoice::float32 ? std::string("float32") : std::string("bf16");
                          });
 
+class TrainerWithState : public testing::TestWithParam<OptimizerState> {};
+
+TEST_P(TrainerWithState, StoppedAndResumedHasTheSameBits) {
+  TemporaryFolder folder;
+  auto config_in = [&](const std::string& name) {
+    RunConfig config = small_run(folder / name);
+    config.optimizer.state = GetParam();
+    config.data.cache = (folder / "tokens").string();
+    return config;
+  };
+  RunConfig whole = config_in("whole"), config = config_in("stopped");
+  run(whole);
+  run(config, stopping_at(7));
+  config.threads = 1;
+  run(config);
+  EXPECT_TRUE(model_bytes(config) == model_bytes(whole));
+  std::string moments = "checkpoints/step-12/optimizer.safetensors";
+  EXPECT_TRUE(read_file(folder / "stopped" / moments) == read_file(folder / "whole" / moments));
+  EXPECT_EQ(log_lines(config), log_lines(whole));
+  config.optimizer.state = OptimizerState::float32;
+  config.steps = 20;
+  std::string message = message_of<InputError>([&] { run(config); });
+  EXPECT_NE(message.find("optimizer.state"), std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(States, TrainerWithState, testing::Values(OptimizerState::bfloat16, OptimizerState::bits8),
+                         [](const auto& p) { return std::string(state_name(p.param)); });
+
 class TrainerRuns : public testing::Test {
  protected:
   RunConfig config_in(const std::string& name) const {

@@ -1,0 +1,52 @@
+// Training steps on random tokens, timed: what bench train measures.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "base/profile.h"
+#include "dist/communicator.h"
+#include "kernels/peak.h"
+#include "train/memory.h"
+#include "train/run_config.h"
+
+namespace tandem::app {
+
+struct TrainingSpeed {
+  std::vector<double> step_seconds;
+  std::vector<ProfileEntry> ops;
+  std::vector<ProfileEvent> events;
+  double profiled_seconds = 0;
+  kernels::Peak peak;
+  double peak_flops = 0;  // of the precision, of all ranks together
+  double rank_peak_flops = 0;
+  double flops_per_token = 0;
+  int64_t tokens_per_step = 0;
+  int64_t parameters = 0;
+  int64_t non_embedding_parameters = 0;
+  int64_t peak_rss_bytes = 0;
+  MemoryEstimate predicted;
+  std::string_view precision;
+  // Of several ranks, in the measured steps.
+  int ranks = 1;
+  bool zero = false;
+  int64_t bytes_per_step = 0;
+  double wait_seconds = 0;
+};
+
+struct SpeedOptions {
+  std::string config;   // by which errors name it
+  double seconds = 10;  // of steps, about
+  int64_t min_steps = 3;
+  bool profile = true;  // one more step, whose operations are listed
+};
+
+TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const SpeedOptions& options);
+
+// The figures of one measurement; `ops` with their bounds where there was a profile.
+OrderedJson to_json(const TrainingSpeed& speed);
+
+}  // namespace tandem::app
