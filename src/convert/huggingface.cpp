@@ -89,6 +89,14 @@ void read_rope(const Json& json, ModelConfig& c, const std::string& where) {
   s.original_length = json_int(scaling, "original_max_position_embeddings", place);
 }
 
+// Zero would be read as a size that is left open.
+int64_t size_of(const Json& json, const char* key, const std::string& where) {
+  int64_t size = json_int(json, key, where);
+  if (size >= 1) return size;
+  throw InputError(
+      {.what = fmt::format("bad '{}'", key), .where = where, .got = std::to_string(size), .expected = "1 or more"});
+}
+
 // The first id where there are several (Llama 3's chat models end in three ways).
 int64_t token_id(const Json& json, const char* key, const std::string& where) {
   if (!has(json, key)) return -1;
@@ -141,12 +149,12 @@ ModelConfig huggingface_config(const Json& json, const std::string& where, int64
   c.rope_pairs = kernels::RopePairs::half_split;
   c.vocab_size = json_int(json, "vocab_size", where);
   c.dim = json_int(json, "hidden_size", where);
-  c.mlp_dim = json_int(json, "intermediate_size", where);
+  c.mlp_dim = size_of(json, "intermediate_size", where);
   c.n_encoder_layers = 0;
   c.n_decoder_layers = json_int(json, "num_hidden_layers", where);
   c.n_heads = json_int(json, "num_attention_heads", where);
-  c.n_kv_heads = has(json, "num_key_value_heads") ? json_int(json, "num_key_value_heads", where) : c.n_heads;
-  if (has(json, "head_dim")) c.head_dim = json_int(json, "head_dim", where);
+  c.n_kv_heads = has(json, "num_key_value_heads") ? size_of(json, "num_key_value_heads", where) : c.n_heads;
+  if (has(json, "head_dim")) c.head_dim = size_of(json, "head_dim", where);
   c.max_seq_len = json_int(json, "max_position_embeddings", where);
   c.norm_eps = c.output_norm_eps = json_number(json, "rms_norm_eps", where);
   c.tied_output = flag_or(json, "tie_word_embeddings", false, where);
