@@ -132,22 +132,27 @@ TEST(Matmul, ChunkedSizes) {
   }
 }
 
+// Sums are formed in the same order whoever takes which chunk.
+template <class Multiply>
+void expect_same_bits_for_threads(const Case& c, const Multiply& product) {
+  Guarded a(c.operands, shape_a(c)), b(c.operands, shape_b(c)), first(DType::f32, {c.m, c.n});
+  a.fill_normal(1);
+  b.fill_normal(2);
+  first.fill_normal(3);
+  product(context(1), c, first, a, b);
+  for (int threads : {2, 3}) {
+    Guarded other(DType::f32, {c.m, c.n});
+    other.fill_normal(3);
+    product(context(threads), c, other, a, b);
+    EXPECT_TRUE(same_bits(first, other)) << threads;
+  }
+}
+
 TEST(Matmul, SameBitsForAnyNumberOfThreads) {
   for (DType operands : {DType::f32, DType::bf16}) {
     for (Form form : {Form::nt, Form::nn, Form::tn}) {
-      Case c{.form = form, .m = 517, .n = 190, .k = 65, .operands = operands, .store = Store::accumulate};
-      Guarded a(operands, shape_a(c)), b(operands, shape_b(c));
-      a.fill_normal(1);
-      b.fill_normal(2);
-      Guarded first(DType::f32, {c.m, c.n});
-      first.fill_normal(3);
-      multiply(context(1), c, first, a, b);
-      for (int threads : {2, 3}) {
-        Guarded other(DType::f32, {c.m, c.n});
-        other.fill_normal(3);
-        multiply(context(threads), c, other, a, b);
-        EXPECT_TRUE(same_bits(first, other)) << threads;
-      }
+      expect_same_bits_for_threads(
+          {.form = form, .m = 517, .n = 190, .k = 65, .operands = operands, .store = Store::accumulate}, multiply);
     }
   }
 }
@@ -186,18 +191,9 @@ TEST(OwnProducts, SameBitsForAnyNumberOfThreads) {
   for (DType operands : {DType::f32, DType::bf16}) {
     if (operands == DType::bf16 && !has_bf16_products(context().isa())) continue;
     for (Form form : {Form::nt, Form::nn, Form::tn}) {
-      Case c{.form = form, .m = 517, .n = 390, .k = 1200, .operands = operands, .store = Store::accumulate};
-      Guarded a(operands, shape_a(c)), b(operands, shape_b(c)), first(DType::f32, {c.m, c.n});
-      a.fill_normal(1);
-      b.fill_normal(2);
-      first.fill_normal(3);
-      by_own_kernels(context(1), c, first, a, b);
-      for (int threads : {2, 3}) {
-        Guarded other(DType::f32, {c.m, c.n});
-        other.fill_normal(3);
-        by_own_kernels(context(threads), c, other, a, b);
-        EXPECT_TRUE(same_bits(first, other)) << threads;
-      }
+      expect_same_bits_for_threads(
+          {.form = form, .m = 517, .n = 390, .k = 1200, .operands = operands, .store = Store::accumulate},
+          by_own_kernels);
     }
   }
 }

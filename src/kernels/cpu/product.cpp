@@ -16,8 +16,6 @@ constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int64_t kWordBytes = 4;
 constexpr int64_t kLineBytes = 64;
 
-TANDEM_INLINE int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // How words are read and multiplied.
 struct F32 {
   using Element = float;
@@ -37,9 +35,7 @@ struct F32 {
 struct Bf16 {
   using Element = uint16_t;
   static constexpr int64_t kPerWord = 2;
-  static TANDEM_INLINE F multiply_add(F a, F b, F c) {
-    return {_mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
-  }
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma_pairs(a, b, c); }
   static TANDEM_INLINE F words(const uint16_t* x) { return {_mm512_castsi512_ps(_mm512_loadu_si512(x))}; }
   static TANDEM_INLINE F words(const uint16_t* x, int64_t n) {
     return {_mm512_castsi512_ps(_mm512_maskz_loadu_epi16(static_cast<__mmask32>((uint64_t{1} << n) - 1), x))};

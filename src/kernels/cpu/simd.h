@@ -13,6 +13,10 @@
 
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
+// Of two whole numbers: <algorithm> would bring functions of a shared name.
+TANDEM_INLINE int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
+TANDEM_INLINE int64_t upper(int64_t a, int64_t b) { return a > b ? a : b; }
+
 #if defined(__AVX512F__)
 
 inline constexpr int kLanes = 16;
@@ -75,6 +79,12 @@ TANDEM_INLINE __m256i narrow(F x) {
   return _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), rounded, quiet));
 #endif
 }
+#if defined(__AVX512BF16__)
+// Lanes of a and b hold two bf16 values each: a.low b.low + a.high b.high + c.
+TANDEM_INLINE F fma_pairs(F a, F b, F c) {
+  return {_mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
+}
+#endif
 TANDEM_INLINE F load(const uint16_t* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 TANDEM_INLINE F load(const uint16_t* p, int64_t n) { return widen(_mm256_maskz_loadu_epi16(first(n).v, p)); }
 TANDEM_INLINE void store(uint16_t* p, F x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(x)); }

@@ -17,8 +17,6 @@ inline constexpr int64_t kRows = kLanes / 2;         // rows of a block of the p
 inline constexpr int64_t kGroups = kTile / kRows;
 
 TANDEM_INLINE int64_t padded(int64_t head_size) { return (head_size + kLanes - 1) / kLanes * kLanes; }
-TANDEM_INLINE int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
-TANDEM_INLINE int64_t upper(int64_t a, int64_t b) { return a > b ? a : b; }
 
 struct F32 {
   using Element = float;
@@ -30,9 +28,7 @@ struct F32 {
 struct Bf16 {
   using Element = uint16_t;
   static constexpr int64_t kPerUnit = 2;
-  static TANDEM_INLINE F multiply_add(F a, F b, F c) {
-    return {_mm512_dpbf16_ps(c.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
-  }
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma_pairs(a, b, c); }
   // Lane i: low[i] and, in its upper half, high[i]; both are widened bf16 values.
   static TANDEM_INLINE F pairs(F low, F high) {
     return {_mm512_castsi512_ps(
