@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/machine.h"
@@ -34,6 +35,7 @@ struct Options {
   double cell_memory = 0;  // MiB
   std::string output;
   bool json = false;
+  std::string command;  // as it was given
 };
 
 struct Subjects {
@@ -149,7 +151,21 @@ std::string machine_line(const std::vector<LoadedContender>& models, Context& ct
   return processor_name();
 }
 
+// Options of a verb as they were given, without those that say where the result goes.
+std::string given(const CLI::App& verb) {
+  std::string text;
+  for (const CLI::Option* option : verb.get_options()) {
+    std::string name = option->get_name();
+    if (option->count() == 0 || name == "--output" || name == "--json") continue;
+    if (name.starts_with("-")) text += " " + name;
+    if (option->get_items_expected_max() == 0) continue;  // a flag
+    for (const std::string& value : option->results()) text += " " + value;
+  }
+  return text;
+}
+
 int run(const Options& options) {
+  if (!options.output.empty()) create_folder(options.output);
   ComparisonPlan plan = make_plan(options);
   std::vector<Contender> all = contenders(options, plan);
   check_weights_fit(all);
@@ -172,10 +188,7 @@ int run(const Options& options) {
     };
     result = compare(ctx, plan, models, hooks);
   }
-  std::string command = "tandem bench compare";
-  for (const std::string& argument : options.arguments) command += " " + argument;
-  if (options.full) command += " --full";
-  ComparisonReport report{plan, models, result, machine_line(models, ctx), command};
+  ComparisonReport report{plan, models, result, machine_line(models, ctx), options.command};
   OrderedJson json = to_json(report);
   json["files"] = OrderedJson::array();
   if (!options.output.empty()) json["files"] = write_report(options.output, report, json);
@@ -227,7 +240,10 @@ void add_bench_compare(CLI::App& bench, Action& action) {
       ->check(CLI::Range(0.001, 1e9));
   verb->add_option("--output", options->output, "Folder for JSON, Markdown, pictures and a page");
   verb->add_flag("--json", options->json, "Print one JSON object");
-  verb->callback([options, &action] { action = [options] { return run(*options); }; });
+  verb->callback([options, verb, &action] {
+    options->command = "tandem bench compare" + given(*verb);
+    action = [options] { return run(*options); };
+  });
 }
 
 }  // namespace tandem::app

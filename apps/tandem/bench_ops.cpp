@@ -28,6 +28,7 @@
 #include "kernels/span_attention.h"
 #include "nn/layers.h"
 #include "output.h"
+#include "pictures.h"
 #include "train/run_config.h"
 
 namespace tandem::app {
@@ -276,14 +277,8 @@ LineChart roofline(const OrderedJson& json) {
   return chart;
 }
 
-void write_pictures(const OrderedJson& json, const std::filesystem::path& folder) {
-  std::filesystem::create_directories(folder);
-  LineChart chart = roofline(json);
-  write_file_atomically(folder / "roofline.svg", chart_svg(chart));
-  write_file_atomically(folder / "roofline.png", chart_png(chart));
-}
-
 int run_bench_ops(const BenchOpsOptions& options) {
+  if (!options.output.empty()) create_folder(options.output);
   Context ctx(options.threads);
   DType activation = choose_precision(options.precision, ctx.isa()).activation;
   // Before and behind the ops: shared machines change their speed within seconds.
@@ -294,7 +289,7 @@ int run_bench_ops(const BenchOpsOptions& options) {
   peak.bf16_flops = std::max(peak.bf16_flops, later.bf16_flops);
   peak.read_bytes_per_second = std::max(peak.read_bytes_per_second, later.read_bytes_per_second);
   OrderedJson json = to_json(timings, peak, activation, options, ctx);
-  if (!options.output.empty()) write_pictures(json, options.output);
+  if (!options.output.empty()) write_chart(options.output, "roofline", roofline(json));
   if (options.json) {
     write_json(json);
     return 0;

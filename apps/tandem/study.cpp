@@ -1,8 +1,6 @@
 // study: the verb that holds comparisons of many small runs.
 #include "study.h"
 
-#include "base/file.h"
-
 namespace tandem::app {
 
 void add_study_options(CLI::App& verb, StudyOptions& options, const std::string& output) {
@@ -11,11 +9,6 @@ void add_study_options(CLI::App& verb, StudyOptions& options, const std::string&
   verb.add_option("overrides", options.overrides, "key=value, as for train");
   verb.add_option("--output", options.output, "Folder of tables and pictures")->capture_default_str();
   verb.add_flag("--json", options.json, "Print one JSON object");
-}
-
-void write_chart(const std::filesystem::path& folder, const std::string& name, const LineChart& chart) {
-  write_file_atomically(folder / (name + ".svg"), chart_svg(chart));
-  write_file_atomically(folder / (name + ".png"), chart_png(chart));
 }
 
 void add_study_verb(CLI::App& app, Action& action) {

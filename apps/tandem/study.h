@@ -26,7 +26,4 @@ struct StudyOptions {
 };
 void add_study_options(CLI::App& verb, StudyOptions& options, const std::string& output);
 
-// NAME.svg and NAME.png in the folder.
-void write_chart(const std::filesystem::path& folder, const std::string& name, const LineChart& chart);
-
 }  // namespace tandem::app

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "heldout_text.h"
 #include "output.h"
+#include "pictures.h"
 #include "study.h"
 
 namespace tandem::app {
@@ -152,6 +153,7 @@ int run(const Options& options) {
   check(options);
   Context ctx(options.run.threads);
   fs::path folder = options.output;
+  create_folder(folder);
   OrderedJson json{{"output", options.output}};
   std::string text;
   auto picture = [&](const char* name, const LineChart& chart) {
@@ -160,7 +162,6 @@ int run(const Options& options) {
   };
   if (!options.models.empty()) {
     FoldingStudy study = measure(ctx, options);
-    fs::create_directories(folder);
     json.update(losses_json(study));
     text += losses_table(study);
     picture("folding", losses_chart(study));
@@ -175,7 +176,6 @@ int run(const Options& options) {
     cost.run = options.run;
     cost.intervals = options.intervals;
     std::vector<FoldingCostSubject> costs = measure_folding_costs(ctx, cost);
-    fs::create_directories(folder);
     json["cost"] = costs_json(costs);
     text += costs_table(costs);
     picture("folding_cost", costs_chart(costs));

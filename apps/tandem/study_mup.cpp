@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "interrupt.h"
 #include "output.h"
+#include "pictures.h"
 #include "study.h"
 #include "train/init.h"
 #include "train/mup_study.h"

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "output.h"
+#include "pictures.h"
 #include "study.h"
 #include "train/init.h"
 #include "train/schedule.h"

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "interrupt.h"
 #include "output.h"
+#include "pictures.h"
 #include "study.h"
 #include "train/init.h"
 #include "train/progress.h"

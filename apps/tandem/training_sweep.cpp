@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/statistics.h"
 #include "output.h"
-#include "study.h"
+#include "pictures.h"
 #include "train/init.h"
 
 namespace tandem::app {
@@ -140,11 +140,19 @@ void write_pictures(const Sweep& sweep, const fs::path& folder) {
 
 void with_step_of(RunConfig& run, int64_t tokens, int ranks) {
   if (tokens <= 0) return;
-  run.grad_accum = std::max<int64_t>(ranks, tokens / (run.micro_batch * run.model.max_seq_len));
+  const int64_t pass = run.micro_batch * run.model.max_seq_len;
+  if (tokens % (pass * ranks) != 0) {
+    throw InputError({.what = "a step that is not made of whole passes, as many for each rank",
+                      .where = "--step-tokens",
+                      .got = std::to_string(tokens),
+                      .expected = fmt::format("a multiple of {} (micro_batch * max_seq_len * ranks)", pass * ranks)});
+  }
+  run.grad_accum = tokens / pass;
 }
 
 int training_sweep(Communicator& ranks, const TrainingSweepOptions& options) {
   Sweep sweep = parse(options.sweep);
+  if (!options.output.empty() && ranks.rank() == 0) create_folder(options.output);
   TrainingSweepOptions all = options;
   all.speed.profile = false;
   for (int round = 0; round < options.rounds; ++round) {
@@ -154,7 +162,6 @@ int training_sweep(Communicator& ranks, const TrainingSweepOptions& options) {
   OrderedJson result = to_json(sweep, options.config);
   std::string table = as_markdown(sweep);
   if (!options.output.empty()) {
-    create_folder(options.output);
     write_file_atomically(fs::path(options.output) / "sweep.json", result.dump(2) + "\n");
     write_file_atomically(fs::path(options.output) / "sweep.md", table);
     write_pictures(sweep, options.output);
