@@ -23,8 +23,8 @@ struct TrainingSweepOptions {
 // Prints, and writes, one line for each value. InputError for a sweep without values.
 int training_sweep(Communicator& ranks, const TrainingSweepOptions& options);
 
-// As many micro-batches as make up so many tokens in a step; 0: those of the config. InputError where no whole number of
-// them does, the same for each rank.
+// As many micro-batches as make up so many tokens in a step; 0: those of the config. InputError where no whole number
+// of them does, the same for each rank.
 void with_step_of(RunConfig& run, int64_t tokens, int ranks);
 
 }  // namespace tandem::app
