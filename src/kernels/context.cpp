@@ -32,6 +32,12 @@ const Kernels& table(Isa isa) {
   return avx2::kKernels;
 }
 
+ProductTypes products(Isa isa) {
+  ProductTypes types = table(isa).product;
+  if (isa == Isa::amx) types.bf16 = amx::kBf16Product;
+  return types;
+}
+
 }  // namespace cpu
 
 Context::Context(int threads) : Context(threads, choose_isa()) {}
@@ -40,7 +46,7 @@ Context::Context(int threads, Isa isa)
     : isa_(checked(isa)),
       pool_(threads > 0 ? threads : available_cores()),
       cpu_(&cpu::table(isa_)),
-      gemm_(std::make_unique<Gemm>(isa_, cpu_->product, pool_.threads())) {}
+      gemm_(std::make_unique<Gemm>(isa_, cpu::products(isa_), pool_.threads())) {}
 
 Context::~Context() = default;
 

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/product.h"
-
 namespace tandem {
 namespace {
 
-constexpr int64_t kWordBytes = 4;
+constexpr int64_t kWordBytes = 4, kSumBytes = 4;
 constexpr int64_t kOuterCache = 8 << 20;  // bytes: what is larger lies in memory
 int64_t per_word(DType t) { return t == DType::bf16 ? 2 : 1; }
 
@@ -17,25 +15,25 @@ int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 // The size of `count` equal pieces of n, in whole `unit`s.
 int64_t piece(int64_t n, int64_t count, int64_t unit) { return std::min(n, pieces(pieces(n, count), unit) * unit); }
 
-// A result that is rounded to bf16 must be summed up in one go. Otherwise blocks keep panels of B in the first and
-// second cache.
-int64_t block_words(const Product& p, int64_t words) {
-  constexpr int64_t kWhole = 448, kMost = 256, kUnit = 16;
-  if (p.result != DType::f32 || words <= kWhole) return std::max<int64_t>(words, 1);
-  return piece(words, pieces(words, kMost), kUnit);
+int64_t block_words(const Product& p, const cpu::ProductFigures& figures, int64_t words) {
+  constexpr int64_t kUnit = 16;
+  const bool whole = p.result != DType::f32 && !figures.bf16_in_blocks;
+  if (whole || words <= figures.whole_words) return std::max<int64_t>(words, 1);
+  return piece(words, pieces(words, figures.block_words), kUnit);
 }
 
 // What a cut costs, as a share of the product's own time: packing operands again for each piece of the other one,
 // threads (of two, and of four) that have nothing left to do at the end or wait for one that is held up, and handing
-// out chunks. The figures are measured.
-double cost_of_cut(const Product& p, double work, int64_t rows, int64_t columns, bool pack_a) {
-  constexpr double kPackRows = 8, kReadRows = 2, kPackColumns = 5.4, kTransposed = 6.4, kHeldUp = 0.15, kHandOut = 5e4;
+// out chunks.
+double cost_of_cut(const Product& p, const cpu::ProductFigures& figures, double work, int64_t rows, int64_t columns,
+                   bool pack_a) {
+  constexpr double kHeldUp = 0.15;
   auto chunks = static_cast<double>(pieces(p.m, rows) * pieces(p.n, columns));
   const double chunk_share = static_cast<double>(rows * columns) / static_cast<double>(p.m * p.n);
   auto idle = [&](double threads) { return std::ceil(chunks / threads) * threads * chunk_share - 1; };
-  double a_cost = (pack_a ? kPackRows : kReadRows) / static_cast<double>(columns);
-  double b_cost = (p.b_row_stride == 1 ? kTransposed : kPackColumns) / static_cast<double>(rows);
-  return a_cost + b_cost + kHeldUp / chunks + idle(2) + idle(4) / 4 + kHandOut * chunks / work;
+  double a_cost = (pack_a ? figures.pack_a : figures.read_a) / static_cast<double>(columns);
+  double b_cost = (p.b_row_stride == 1 ? figures.pack_turned_b : figures.pack_b) / static_cast<double>(rows);
+  return a_cost + b_cost + kHeldUp / chunks + idle(2) + idle(4) / 4 + figures.hand_out * chunks / work;
 }
 
 }  // namespace
@@ -50,11 +48,14 @@ const cpu::ProductKernels& OwnProducts::kernels_of(const Product& p) const {
 bool OwnProducts::has(const Product& p) const { return kernels_of(p).multiply != nullptr; }
 
 OwnPlan OwnProducts::plan(const Product& p) const {
-  constexpr int64_t kLeastRows = 48, kLeastColumns = 64, kBlockBytes = 128 << 10, kPackedRowsBytes = 256 << 10;
+  constexpr int64_t kLeastRows = 48, kLeastColumns = 64;
   const cpu::ProductKernels& kernels = kernels_of(p);
+  const cpu::ProductFigures& figures = kernels.figures;
   OwnPlan plan;
-  int64_t unit = per_word(p.operands);
-  plan.words = block_words(p, pieces(p.k, unit));
+  const int64_t unit = per_word(p.operands), words = pieces(p.k, unit);
+  plan.words = block_words(p, figures, words);
+  const bool in_blocks = plan.words < words;
+  plan.keep_sums = in_blocks && p.result != DType::f32;
   // Rows a multiple of 2 KiB apart would share a few sets of the first cache.
   bool aliased = p.a_row_stride * dtype_bytes(p.operands) % 2048 == 0;
   plan.pack_a = p.a_column_stride != 1 || p.k % unit != 0 || aliased;
@@ -64,7 +65,8 @@ OwnPlan OwnProducts::plan(const Product& p) const {
     int64_t columns = piece(p.n, across, kernels.columns);
     for (int64_t down = 1; down == 1 || pieces(p.m, down) >= kLeastRows; ++down) {
       int64_t rows = piece(p.m, down, kernels.rows);
-      double cost = cost_of_cut(p, work, rows, columns, plan.pack_a);
+      if (in_blocks && rows * columns * kSumBytes > figures.sums_bytes) continue;
+      double cost = cost_of_cut(p, figures, work, rows, columns, plan.pack_a);
       if (best > 0 && cost >= best) continue;
       best = cost;
       plan.rows = rows;
@@ -72,10 +74,10 @@ OwnPlan OwnProducts::plan(const Product& p) const {
     }
   }
   plan.block_rows = plan.rows;
-  int64_t panels = std::max<int64_t>(1, kBlockBytes / (plan.words * kWordBytes * kernels.columns));
+  int64_t panels = std::max<int64_t>(1, figures.b_bytes / (plan.words * kWordBytes * kernels.columns));
   plan.block_columns = piece(plan.columns, pieces(plan.columns, panels * kernels.columns), kernels.columns);
   if (plan.pack_a) {
-    int64_t most = std::max(kernels.rows, kPackedRowsBytes / (plan.words * kWordBytes));
+    int64_t most = std::max(kernels.rows, figures.a_bytes / (plan.words * kWordBytes));
     plan.block_rows = piece(plan.rows, pieces(plan.rows, most), kernels.rows);
   }
   return plan;
@@ -83,7 +85,8 @@ OwnPlan OwnProducts::plan(const Product& p) const {
 
 void OwnProducts::reserve(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
   auto bytes = [&](int64_t size, int64_t panel) {
-    return pieces(size, panel) * panel * (plan.words + 1) * kWordBytes + cpu::kProductSlack;
+    const int64_t words = pieces(plan.words, kernels.word_unit) * kernels.word_unit;
+    return pieces(size, panel) * panel * (words + 1) * kWordBytes + cpu::kProductSlack;
   };
   auto grow = [](Storage& storage, int64_t needed) {
     if (storage.tensor().defined() && storage.tensor().bytes() >= needed) return;
@@ -92,6 +95,7 @@ void OwnProducts::reserve(const cpu::ProductKernels& kernels, const OwnPlan& pla
   for (Buffers& b : buffers_) {
     if (plan.pack_a) grow(b.a, bytes(plan.block_rows, kernels.rows));
     grow(b.b, bytes(plan.block_columns, kernels.columns));
+    if (plan.keep_sums) grow(b.sums, plan.rows * plan.columns * kSumBytes);
   }
 }
 
@@ -151,11 +155,14 @@ cpu::Ahead part(const void* data, int64_t n_stride, int64_t k_stride, int64_t n,
 // One thread's way through blocks: what it has packed stays for the next block that needs it.
 class Worker {
  public:
-  Worker(const cpu::ProductKernels& kernels, const OwnPlan& plan, const Product& p, char* packed_a, char* packed_b)
+  Worker(const cpu::ProductKernels& kernels, const OwnPlan& plan, const Product& p, char* packed_a, char* packed_b,
+         float* sums)
       : kernels_(kernels),
+        plan_(plan),
         p_(p),
         packed_a_(plan.pack_a ? packed_a : nullptr),
         packed_b_(packed_b),
+        sums_(plan.keep_sums ? sums : nullptr),
         width_(dtype_bytes(p.operands)),
         fetch_a_(plan.pack_a || p.m * p.a_row_stride * dtype_bytes(p.operands) > kOuterCache),
         fetch_c_(p.accumulate && p.m * p.c_row_stride * dtype_bytes(p.result) > kOuterCache) {}
@@ -169,17 +176,22 @@ class Worker {
     if (new_b) {
       kernels_.pack_b(packed_b_, b_of(block).data, p_.b_column_stride, p_.b_row_stride, block.columns, block.count);
     }
-    int64_t c = (block.row * p_.c_row_stride + block.column) * dtype_bytes(p_.result);
     cpu::ProductChunk chunk{.a = packed_a_ ? packed_a_ : a_of(block).data,
                             .a_row_bytes = packed_a_ ? 0 : p_.a_row_stride * width_,
                             .b = packed_b_,
                             .words = pieces(block.count, per_word(p_.operands)),
-                            .c = {static_cast<char*>(p_.c) + c, p_.c_row_stride, p_.result == DType::bf16},
+                            .c = result(block),
+                            .start = nullptr,
+                            .start_stride = 0,
                             .rows = block.rows,
                             .columns = block.columns,
-                            .accumulate = p_.accumulate || block.k > 0,
-                            .fetch_result = fetch_c_,
+                            .fetch_start = fetch_c_,
                             .ahead = {}};
+    if (p_.accumulate || block.k > 0) {
+      const cpu::Matrix before = sums_ ? sums(block) : chunk.c;
+      chunk.start = static_cast<const float*>(before.data);
+      chunk.start_stride = before.stride;
+    }
     if (next.rows > 0 && fetch_a_ && !same_a(next, block)) chunk.ahead[0] = a_of(next);
     if (next.rows > 0 && !same_b(next, block)) chunk.ahead[1] = b_of(next);
     kernels_.multiply(chunk);
@@ -191,6 +203,15 @@ class Worker {
   static bool same_b(const Block& x, const Block& y) {
     return x.column == y.column && x.columns == y.columns && x.k == y.k;
   }
+  // Where a block's sums go.
+  cpu::Matrix result(const Block& b) const {
+    if (sums_ && b.k + b.count < p_.k) return sums(b);
+    const int64_t at = (b.row * p_.c_row_stride + b.column) * dtype_bytes(p_.result);
+    return {static_cast<char*>(p_.c) + at, p_.c_row_stride, p_.result == DType::bf16};
+  }
+  cpu::Matrix sums(const Block& b) const {
+    return {sums_ + b.row % plan_.rows * plan_.columns + b.column % plan_.columns, plan_.columns, false};
+  }
   cpu::Ahead a_of(const Block& b) const {
     return part(p_.a, p_.a_row_stride, p_.a_column_stride, b.row, b.rows, b.k, b.count, width_);
   }
@@ -199,9 +220,11 @@ class Worker {
   }
 
   const cpu::ProductKernels& kernels_;
+  const OwnPlan& plan_;
   const Product& p_;
   char* packed_a_;
   char* packed_b_;
+  float* sums_;  // [plan.rows, plan.columns], or null
   int64_t width_;
   bool fetch_a_, fetch_c_;
   Block before_;
@@ -216,8 +239,8 @@ void OwnProducts::run(ThreadPool& pool, const Product& p) {
   const Blocks blocks(cut, p);
   pool.run(blocks.chunks(), [&](int64_t chunk, int worker_index) {
     Buffers& buffers = buffers_[static_cast<size_t>(worker_index)];
-    Worker worker(kernels, cut, p, cut.pack_a ? static_cast<char*>(buffers.a.tensor().data) : nullptr,
-                  static_cast<char*>(buffers.b.tensor().data));
+    Worker worker(kernels, cut, p, static_cast<char*>(buffers.a.tensor().data),
+                  static_cast<char*>(buffers.b.tensor().data), static_cast<float*>(buffers.sums.tensor().data));
     // Where all threads are equally fast, this one takes this chunk next.
     const int64_t later = chunk + pool.threads();
     for (int64_t i = 0, n = blocks.count(chunk); i < n; ++i) {

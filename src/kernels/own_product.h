@@ -5,15 +5,11 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "kernels/cpu/product.h"
 #include "kernels/gemm.h"
 #include "tensor/arena.h"
 
 namespace tandem {
-
-namespace cpu {
-struct ProductTypes;
-struct ProductKernels;
-}  // namespace cpu
 
 // How a product is cut: chunks of rows x columns of the result that threads take one by one. Within a chunk the sum is
 // formed in blocks of `words` words, one block behind the other, and for each block `block_columns` columns at a time.
@@ -22,6 +18,7 @@ struct ProductKernels;
 struct OwnPlan {
   int64_t rows = 0, columns = 0, words = 0, block_rows = 0, block_columns = 0;
   bool pack_a = false;
+  bool keep_sums = false;  // sums grow in memory of their own, and go into the result when they are whole
 };
 
 class OwnProducts {
@@ -35,12 +32,12 @@ class OwnProducts {
 
  private:
   struct Buffers {
-    Storage a, b;
+    Storage a, b, sums;
   };
   const cpu::ProductKernels& kernels_of(const Product& product) const;
   void reserve(const cpu::ProductKernels& kernels, const OwnPlan& plan);
 
-  const cpu::ProductTypes& kernels_;
+  const cpu::ProductTypes kernels_;
   std::vector<Buffers> buffers_;  // one per worker
 };
 

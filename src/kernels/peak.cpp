@@ -39,8 +39,8 @@ double best_rate(Context& ctx, double work_per_unit, int64_t first_units, const 
 
 double bf16_rate(Context& ctx, const cpu::PeakKernels& kernels) {
   if (ctx.isa() == Isa::amx) {
-    return best_rate(ctx, static_cast<double>(cpu::multiply_add_tiles_flops()), 100000,
-                     [](int64_t rounds, int64_t) { return cpu::multiply_add_tiles(rounds); });
+    return best_rate(ctx, static_cast<double>(cpu::amx::multiply_add_tiles_flops()), 100000,
+                     [](int64_t rounds, int64_t) { return cpu::amx::multiply_add_tiles(rounds); });
   }
   if (!kernels.multiply_add_bf16) return 0;
   return best_rate(ctx, static_cast<double>(kernels.multiply_add_bf16_flops), 100000,

@@ -60,6 +60,12 @@ namespace avx512_bf16 {
 extern const Kernels kKernels;
 }
 
+// What uses tiles; everything else is as for avx512_bf16.
+namespace amx {
+extern const ProductKernels kBf16Product;
+}
+
 const Kernels& table(Isa isa);
+ProductTypes products(Isa isa);
 
 }  // namespace tandem::cpu

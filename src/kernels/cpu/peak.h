@@ -16,8 +16,10 @@ struct PeakKernels {
   float (*read)(const float* data, int64_t n);
 };
 
-// Tile products (AMX). Only to be called on a processor that has them; leaves the tiles released.
+// Tile products. Only to be called on a processor that has them; leaves the tiles released.
+namespace amx {
 float multiply_add_tiles(int64_t rounds);
 int64_t multiply_add_tiles_flops();  // per round
+}  // namespace amx
 
 }  // namespace tandem::cpu

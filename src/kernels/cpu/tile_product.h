@@ -1,0 +1,396 @@
+// Products of bf16 matrices by tiles: registers of 16 rows of 64 bytes, and an instruction that adds the product of two
+// of them to a third. A template over the type that holds the instructions: cpu/amx/product.cpp has the processor's
+// own, the tests have an emulation that runs on any machine with AVX-512 and refuses what a processor would refuse.
+//
+//   Tiles::configure(const TileConfig&)             Tiles::release()
+//   Tiles::zero<t>()                                Tiles::load<t>(from, row_stride)      strides in bytes
+//   Tiles::multiply<sum, a, b>()                    Tiles::store<t>(to, row_stride)
+//
+// Sums of 32 x 32 lie in four tiles; a step adds 32 elements of the sum, from two tiles of A [16 rows, 16 words] and
+// two of B [16 words, 16 columns]. So a step loads as many tiles as it multiplies, which a core's first cache feeds at
+// twice the rate of the multiplications. A is read where it lies, or from packed panels
+//   [panel of 16 rows][step][16 rows][16 words]
+// B's panels [words][32 columns] are those of product_pack.h. Panels are filled up with zeros to whole steps; where A
+// is read in place, the words of the last step are copied to where zeros follow, since what lies behind a row may be
+// NaN.
+//
+// A sum is formed in steps, each added to it in float32: the same for any blocks of whole steps, and for any place of
+// an element in a chunk.
+#pragma once
+
+#include "kernels/cpu/product_pack.h"
+#include "kernels/cpu/tile_config.h"
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+
+inline constexpr int64_t kStepWords = 16, kWordBytes = 4;
+inline constexpr int64_t kPanelColumns = 32, kBlockRows = 2 * kTileRows;
+inline constexpr int64_t kPanelRowBytes = kPanelColumns * kWordBytes;
+inline constexpr int64_t kPackedTileBytes = kTileRows * kTileBytes;
+
+// Which tile holds what.
+inline constexpr int kSums = 0, kLeft = 4, kRight = 6;
+
+// Tiles for `rows` <= 32 rows of A: up to 16 in the upper half, the rest, if any, in the lower one.
+TANDEM_INLINE TileConfig tiles_for(int64_t rows) {
+  TileConfig config = {};
+  config.palette = 1;
+  auto shape = [&](int tile, int64_t n) {
+    config.rows[tile] = static_cast<uint8_t>(n);
+    config.row_bytes[tile] = static_cast<uint16_t>(n > 0 ? kTileBytes : 0);
+  };
+  const int64_t upper_rows = lower(rows, kTileRows);
+  for (int half = 0; half < 2; ++half) {
+    int64_t n = half == 0 ? upper_rows : rows - upper_rows;
+    shape(kLeft + half, n);
+    shape(kSums + 2 * half, n);
+    shape(kSums + 2 * half + 1, n);
+    shape(kRight + half, kTileRows);
+  }
+  return config;
+}
+
+// --- Packing A -----------------------------------------------------------------------------------------------------
+
+// One tile from A where rows of A lie side by side: `from` is its first row and first element, of which `rest` are left
+// along the sum.
+template <class Lanes>
+TANDEM_INLINE void pack_turned_tile(float* to, const uint16_t* from, int64_t k_stride, int64_t rest, Lanes lanes) {
+  F words[kLanes];
+  if (rest >= 2 * kStepWords) {
+#pragma GCC unroll 16
+    for (int w = 0; w < kStepWords; ++w) {
+      const uint16_t* row = from + 2 * w * k_stride;
+      words[w] = Bf16Words::pairs(row, row + k_stride, lanes);
+    }
+  } else {
+    for (int w = 0; w < kStepWords; ++w) {
+      const uint16_t* row = from + 2 * w * k_stride;
+      words[w] = 2 * w < rest ? Bf16Words::pairs(row, 2 * w + 1 < rest ? row + k_stride : nullptr, lanes) : zero();
+    }
+  }
+  transpose(words);
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) store(to + r * kStepWords, words[r]);
+}
+
+// Several panels at once: rows of memory may be far apart, and of each a few lines are read.
+inline void pack_turned_tiles(float* to, const uint16_t* from, int64_t k_stride, int64_t n, int64_t k) {
+  constexpr int64_t kAtOnce = kPanelsAtOnce * kTileRows, kTileFloats = kTileRows * kStepWords;
+  const int64_t steps = (k + 2 * kStepWords - 1) / (2 * kStepWords);
+  for (int64_t first = 0; first < n; first += kAtOnce) {
+    const int64_t end = lower(n, first + kAtOnce);
+    for (int64_t step = 0; step < steps; ++step) {
+      const uint16_t* rows = from + step * 2 * kStepWords * k_stride + first;
+      for (int64_t i = 0; i < 2 * kStepWords; ++i) {
+        const char* ahead = reinterpret_cast<const char*>(rows + (i + kRowsAhead) * k_stride);
+        for (int64_t byte = 0; byte < kAtOnce * 2; byte += kLineBytes) _mm_prefetch(ahead + byte, _MM_HINT_T0);
+      }
+      const int64_t rest = k - step * 2 * kStepWords;
+      for (int64_t row = first; row < end; row += kTileRows) {
+        float* tile = to + (row / kTileRows * steps + step) * kTileFloats;
+        if (end - row >= kTileRows) {
+          pack_turned_tile(tile, rows + (row - first), k_stride, rest, All{});
+        } else {
+          pack_turned_tile(tile, rows + (row - first), k_stride, rest, First{end - row});
+        }
+      }
+    }
+  }
+}
+
+inline void pack_tiles(float* to, const uint16_t* from, int64_t n_stride, int64_t n, int64_t k) {
+  constexpr int64_t kStep = 2 * kStepWords, kTileFloats = kTileRows * kStepWords;
+  const int64_t steps = (k + kStep - 1) / kStep;
+  for (int64_t row = 0; row < n; ++row) {
+    const uint16_t* at = from + row * n_stride;
+    float* out = to + row / kTileRows * steps * kTileFloats + row % kTileRows * kStepWords;
+    int64_t step = 0;
+    for (; (step + 1) * kStep <= k; ++step) store(out + step * kTileFloats, Bf16Words::words(at + step * kStep));
+    if (step < steps) store(out + step * kTileFloats, Bf16Words::words(at + step * kStep, k - step * kStep));
+  }
+}
+
+inline void pack_a_tiles(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k) {
+  auto* words = reinterpret_cast<float*>(to);
+  const auto* elements = static_cast<const uint16_t*>(from);
+  if (n_stride == 1) return pack_turned_tiles(words, elements, k_stride, n, k);
+  pack_tiles(words, elements, n_stride, n, k);
+}
+
+// --- Multiplying ---------------------------------------------------------------------------------------------------
+
+// Sums in memory, [32][32], on their way into C: rounded, or added to a part of a row. They are taken there a few rows
+// at a time while the next tiles are multiplied.
+class Outgoing {
+ public:
+  TANDEM_INLINE void set(const float* from, const Matrix& c, int64_t row, int64_t column, int64_t rows, int64_t columns,
+                         int64_t steps) {
+    from_ = from;
+    bf16_ = c.bf16;
+    row_bytes_ = c.stride * (bf16_ ? 2 : 4);
+    to_ = static_cast<char*>(c.data) + row * row_bytes_ + column * (bf16_ ? 2 : 4);
+    rows_ = rows;
+    columns_ = columns;
+    at_once_ = steps > 0 ? (rows + steps - 1) / steps : rows;
+  }
+  TANDEM_INLINE void step() {
+    if (rows_ > 0) some(at_once_);
+  }
+  TANDEM_INLINE void finish() {
+    if (rows_ > 0) some(rows_);
+  }
+
+ private:
+  void some(int64_t count) {
+    for (count = lower(count, rows_); count > 0; --count, --rows_, from_ += kPanelColumns, to_ += row_bytes_) {
+      if (bf16_) {
+        store_row(reinterpret_cast<uint16_t*>(to_));
+      } else {
+        store_row(reinterpret_cast<float*>(to_));
+      }
+    }
+  }
+  template <class T>
+  TANDEM_INLINE void store_row(T* to) {
+    if (columns_ >= kPanelColumns) {
+      store(to, load(from_));
+      store(to + kLanes, load(from_ + kLanes));
+    } else {
+      store(to, load(from_), lower(columns_, kLanes));
+      if (columns_ > kLanes) store(to + kLanes, load(from_ + kLanes), columns_ - kLanes);
+    }
+  }
+
+  const float* from_ = nullptr;
+  char* to_ = nullptr;
+  int64_t row_bytes_ = 0, rows_ = 0, columns_ = 0, at_once_ = 0;
+  bool bf16_ = false;
+};
+
+// The two tiles of A of a block of rows: the first step, and the last one where it is a copy.
+struct LeftTiles {
+  const char* at[2];
+  int64_t row_bytes, step_bytes, steps;
+  const float* rest;  // [32 rows][16 words], or null
+};
+
+template <class Tiles>
+class TileProduct {
+ public:
+  explicit TileProduct(const ProductChunk& t)
+      : t_(t),
+        steps_((t.words + kStepWords - 1) / kStepWords),
+        fetcher_(t.ahead[0], t.ahead[1], panels() * ((t.rows + kBlockRows - 1) / kBlockRows) * steps_) {}
+
+  void run() {
+    const int64_t whole = t_.rows / kBlockRows * kBlockRows, rest = t_.rows - whole;
+    if (whole > 0) Tiles::configure(tiles_for(kBlockRows));
+    for (int64_t row = 0; row < whole; row += kBlockRows) multiply_rows<2>(row, kBlockRows);
+    if (rest > 0) {
+      Tiles::configure(tiles_for(rest));
+      rest > kTileRows ? multiply_rows<2>(whole, rest) : multiply_rows<1>(whole, rest);
+    }
+    Tiles::release();
+    outgoing_.finish();
+  }
+
+ private:
+  using ToFirst = Fetcher<kFirstCache>;
+
+  int64_t panels() const { return (t_.columns + kPanelColumns - 1) / kPanelColumns; }
+
+  // R: tiles of 16 rows.
+  template <int R>
+  void multiply_rows(int64_t row, int64_t rows) {
+    const LeftTiles left = left_tiles(row, rows);
+    Fetcher<> rows_ahead(next_rows(row + kBlockRows), {}, panels() * steps_);
+    for (int64_t column = 0; column < t_.columns; column += kPanelColumns) {
+      if (t_.columns - column > kTileRows) {
+        multiply_tile<R, 2>(left, row, rows, column, rows_ahead);
+      } else {
+        multiply_tile<R, 1>(left, row, rows, column, rows_ahead);
+      }
+    }
+  }
+
+  LeftTiles left_tiles(int64_t row, int64_t rows) {
+    if (t_.a_row_bytes == 0) {
+      const char* panel = t_.a + row / kTileRows * steps_ * kPackedTileBytes;
+      return {{panel, panel + steps_ * kPackedTileBytes}, kTileBytes, kPackedTileBytes, steps_, nullptr};
+    }
+    const char* at = t_.a + row * t_.a_row_bytes;
+    const int64_t whole = t_.words / kStepWords, rest = t_.words % kStepWords;
+    LeftTiles left = {{at, at + kTileRows * t_.a_row_bytes}, t_.a_row_bytes, kTileBytes, whole, nullptr};
+    if (rest == 0) return left;
+    for (int64_t r = 0; r < rows; ++r) {
+      const char* words = at + r * t_.a_row_bytes + whole * kTileBytes;
+      store(rest_ + r * kStepWords, load(reinterpret_cast<const float*>(words), rest));
+    }
+    left.rest = rest_;
+    return left;
+  }
+
+  Ahead next_rows(int64_t row) const {
+    if (t_.a_row_bytes == 0 || row >= t_.rows) return {};
+    return {t_.a + row * t_.a_row_bytes, t_.a_row_bytes, lower(kBlockRows, t_.rows - row), t_.words * kWordBytes};
+  }
+
+  // What the tile after this one is added to.
+  Ahead next_start(int64_t row, int64_t column) const {
+    if (!t_.start) return {};
+    column += kPanelColumns;
+    if (column >= t_.columns) {
+      column = 0;
+      row += kBlockRows;
+    }
+    if (row >= t_.rows) return {};
+    const float* at = t_.start + row * t_.start_stride + column;
+    return {reinterpret_cast<const char*>(at), t_.start_stride * kWordBytes, lower(kBlockRows, t_.rows - row),
+            lower(kPanelColumns, t_.columns - column) * kWordBytes};
+  }
+
+  template <int R, int V>
+  void multiply_tile(const LeftTiles& left, int64_t row, int64_t rows, int64_t column, Fetcher<>& rows_ahead) {
+    const int64_t columns = lower(kPanelColumns, t_.columns - column);
+    const bool whole = columns == V * kTileRows;
+    float* sums = sums_[turn_ ^= 1];
+    begin<R, V>(row, rows, column, whole, columns, sums);
+    ToFirst start_ahead(next_start(row, column), {}, steps_);
+    auto between = [&] {
+      outgoing_.step();
+      start_ahead.step();
+      rows_ahead.step();
+      fetcher_.step();
+    };
+    const char* b = t_.b + column * steps_ * kStepWords * kWordBytes;
+    const char *a0 = left.at[0], *a1 = left.at[1];
+    for (int64_t step = 0; step < left.steps; ++step) {
+      multiply_step<R, V>(a0, a1, left.row_bytes, b);
+      a0 += left.step_bytes;
+      a1 += left.step_bytes;
+      b += kStepWords * kPanelRowBytes;
+      between();
+    }
+    if (left.rest) {
+      const char* rest = reinterpret_cast<const char*>(left.rest);
+      multiply_step<R, V>(rest, rest + kPackedTileBytes, kTileBytes, b);
+      between();
+    }
+    outgoing_.finish();
+    if (whole && !t_.c.bf16) {
+      float* c = static_cast<float*>(t_.c.data) + row * t_.c.stride + column;
+      store_sums<R, V>(c, t_.c.stride);
+    } else {
+      store_sums<R, V>(sums, kPanelColumns);
+      outgoing_.set(sums, t_.c, row, column, rows, columns, steps_);
+    }
+  }
+
+  // The sums begin with zero, or with what they are added to: from where it lies, or, where a tile would reach past its
+  // columns, from a copy.
+  template <int R, int V>
+  TANDEM_INLINE void begin(int64_t row, int64_t rows, int64_t column, bool whole, int64_t columns, float* copy) {
+    if (!t_.start) {
+      Tiles::template zero<kSums>();
+      if constexpr (V == 2) Tiles::template zero<kSums + 1>();
+      if constexpr (R == 2) Tiles::template zero<kSums + 2>();
+      if constexpr (R == 2 && V == 2) Tiles::template zero<kSums + 3>();
+      return;
+    }
+    const float* from = t_.start + row * t_.start_stride + column;
+    if (whole) return load_sums<R, V>(from, t_.start_stride);
+    for (int64_t r = 0; r < rows; ++r, from += t_.start_stride) {
+      store(copy + r * kPanelColumns, load(from, lower(columns, kLanes)));
+      store(copy + r * kPanelColumns + kLanes, columns > kLanes ? load(from + kLanes, columns - kLanes) : zero());
+    }
+    load_sums<R, V>(copy, kPanelColumns);
+  }
+
+  template <int R, int V>
+  static TANDEM_INLINE void load_sums(const float* from, int64_t stride) {
+    const int64_t bytes = stride * kWordBytes;
+    const float* second = from + kTileRows * stride;
+    Tiles::template load<kSums>(from, bytes);
+    if constexpr (V == 2) Tiles::template load<kSums + 1>(from + kLanes, bytes);
+    if constexpr (R == 2) Tiles::template load<kSums + 2>(second, bytes);
+    if constexpr (R == 2 && V == 2) Tiles::template load<kSums + 3>(second + kLanes, bytes);
+  }
+
+  template <int R, int V>
+  static TANDEM_INLINE void store_sums(float* to, int64_t stride) {
+    const int64_t bytes = stride * kWordBytes;
+    float* second = to + kTileRows * stride;
+    Tiles::template store<kSums>(to, bytes);
+    if constexpr (V == 2) Tiles::template store<kSums + 1>(to + kLanes, bytes);
+    if constexpr (R == 2) Tiles::template store<kSums + 2>(second, bytes);
+    if constexpr (R == 2 && V == 2) Tiles::template store<kSums + 3>(second + kLanes, bytes);
+  }
+
+  // Loads stand before the multiplication that needs them, not all in front.
+  template <int R, int V>
+  static TANDEM_INLINE void multiply_step(const char* a0, const char* a1, int64_t a_bytes, const char* b) {
+    Tiles::template load<kRight>(b, kPanelRowBytes);
+    Tiles::template load<kLeft>(a0, a_bytes);
+    Tiles::template multiply<kSums, kLeft, kRight>();
+    if constexpr (V == 2) {
+      Tiles::template load<kRight + 1>(b + kTileBytes, kPanelRowBytes);
+      Tiles::template multiply<kSums + 1, kLeft, kRight + 1>();
+    }
+    if constexpr (R == 2) {
+      Tiles::template load<kLeft + 1>(a1, a_bytes);
+      Tiles::template multiply<kSums + 2, kLeft + 1, kRight>();
+    }
+    if constexpr (R == 2 && V == 2) Tiles::template multiply<kSums + 3, kLeft + 1, kRight + 1>();
+  }
+
+  const ProductChunk& t_;
+  const int64_t steps_;  // of a sum
+  Fetcher<> fetcher_;
+  Outgoing outgoing_;
+  int turn_ = 0;
+  alignas(64) float rest_[kBlockRows * kStepWords];
+  alignas(64) float sums_[2][kBlockRows * kPanelColumns];  // one is filled while the other goes out
+};
+
+template <class Tiles>
+void multiply_by_tiles(const ProductChunk& t) {
+  TileProduct<Tiles>(t).run();
+}
+
+// Never measured: derived for a core that multiplies two tiles in 16 cycles (512 multiply-adds a cycle), shuffles one
+// vector a cycle, and has 48 KiB of first and 2 MiB of second cache.
+//
+// Operands stream from the second cache: a block of rows and a panel are 32 KiB each at 256 words, 4 KiB for the 64
+// cycles of a step, of which the first cache keeps a part. It shall hold a block's panels of B (b_bytes), packed rows
+// of A (a_bytes) and the chunk's growing sums (sums_bytes), 1.25 of its 2 MiB, beside rows read in place. Longer blocks
+// would leave fewer columns to a block, and each would read A again; shorter ones would read and write sums too often:
+// 8 KiB for the 1,024 cycles of 256 words.
+//
+// Packing 512 elements takes 96 shuffles for A (pairs of rows, and their transposition), 64 for B whose words lie side
+// by side and 32 where columns do, and some waiting for memory. Handing out a chunk takes as long as ever, in which
+// twelve times as much is multiplied as by vectors.
+inline constexpr ProductFigures kTileFigures = {.whole_words = 256,
+                                                .block_words = 256,
+                                                .b_bytes = 512 << 10,
+                                                .a_bytes = 256 << 10,
+                                                .sums_bytes = 512 << 10,
+                                                .bf16_in_blocks = true,
+                                                .pack_a = 100,
+                                                .read_a = 16,
+                                                .pack_b = 40,
+                                                .pack_turned_b = 68,
+                                                .hand_out = 6e5};
+
+template <class Tiles>
+constexpr ProductKernels tile_kernels() {
+  return {.rows = kBlockRows,
+          .columns = kPanelColumns,
+          .word_unit = kStepWords,
+          .figures = kTileFigures,
+          .pack_a = pack_a_tiles,
+          .pack_b = pack<Bf16Words, kPanelColumns, kStepWords>,
+          .multiply = multiply_by_tiles<Tiles>};
+}
+
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -1,0 +1,43 @@
+#include "kernels/isa/tile_probe.h"
+
+#if defined(__AVX512F__)
+#include "kernels/cpu/tile_product.h"
+#include "kernels/emulated_tiles.h"
+#endif
+
+namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
+
+#if defined(__AVX512F__)
+namespace {
+
+using testing::EmulatedTiles;
+
+struct Tiles {
+  static void configure(const TileConfig& config) { EmulatedTiles::configure(&config); }
+  static void release() { EmulatedTiles::release(); }
+  template <int t>
+  static void zero() {
+    EmulatedTiles::zero(t);
+  }
+  template <int t>
+  static void load(const void* from, int64_t stride) {
+    EmulatedTiles::load(t, from, stride);
+  }
+  template <int t>
+  static void store(void* to, int64_t stride) {
+    EmulatedTiles::store(t, to, stride);
+  }
+  template <int sum, int a, int b>
+  static void multiply() {
+    EmulatedTiles::multiply(sum, a, b);
+  }
+};
+
+}  // namespace
+
+const ProductKernels kEmulatedTileProduct = tile_kernels<Tiles>();
+#else
+const ProductKernels kEmulatedTileProduct = {};
+#endif
+
+}  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE
