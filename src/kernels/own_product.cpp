@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace tandem {
 namespace {
@@ -14,6 +15,12 @@ int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // The size of `count` equal pieces of n, in whole `unit`s.
 int64_t piece(int64_t n, int64_t count, int64_t unit) { return std::min(n, pieces(pieces(n, count), unit) * unit); }
+
+// The next count of pieces that are smaller than `size`.
+int64_t next_count(int64_t n, int64_t size, int64_t unit) {
+  const int64_t smaller = (size - 1) / unit * unit;
+  return smaller > 0 ? pieces(n, smaller) : n + 1;
+}
 
 int64_t block_words(const Product& p, const cpu::ProductFigures& figures, int64_t words) {
   constexpr int64_t kUnit = 16;
@@ -61,10 +68,12 @@ OwnPlan OwnProducts::plan(const Product& p) const {
   plan.pack_a = p.a_column_stride != 1 || p.k % unit != 0 || aliased;
   double work = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
   double best = 0;
-  for (int64_t across = 1; across == 1 || pieces(p.n, across) >= kLeastColumns; ++across) {
-    int64_t columns = piece(p.n, across, kernels.columns);
-    for (int64_t down = 1; down == 1 || pieces(p.m, down) >= kLeastRows; ++down) {
-      int64_t rows = piece(p.m, down, kernels.rows);
+  for (int64_t across = 1, columns = 0; across == 1 || pieces(p.n, across) >= kLeastColumns;
+       across = next_count(p.n, columns, kernels.columns)) {
+    columns = piece(p.n, across, kernels.columns);
+    for (int64_t down = 1, rows = 0; down == 1 || pieces(p.m, down) >= kLeastRows;
+         down = next_count(p.m, rows, kernels.rows)) {
+      rows = piece(p.m, down, kernels.rows);
       if (in_blocks && rows * columns * kSumBytes > figures.sums_bytes) continue;
       double cost = cost_of_cut(p, figures, work, rows, columns, plan.pack_a);
       if (best > 0 && cost >= best) continue;
@@ -83,18 +92,31 @@ OwnPlan OwnProducts::plan(const Product& p) const {
   return plan;
 }
 
+namespace {
+
+// Bytes of packed panels of `size` rows of A or columns of B.
+int64_t panel_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan, int64_t size, int64_t panel) {
+  const int64_t words = pieces(plan.words, kernels.word_unit) * kernels.word_unit;
+  return pieces(size, panel) * panel * (words + 1) * kWordBytes + cpu::kProductSlack;
+}
+int64_t a_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
+  return panel_bytes(kernels, plan, plan.block_rows, kernels.rows);
+}
+int64_t b_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
+  return panel_bytes(kernels, plan, plan.block_columns, kernels.columns);
+}
+
+}  // namespace
+
 void OwnProducts::reserve(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
-  auto bytes = [&](int64_t size, int64_t panel) {
-    const int64_t words = pieces(plan.words, kernels.word_unit) * kernels.word_unit;
-    return pieces(size, panel) * panel * (words + 1) * kWordBytes + cpu::kProductSlack;
-  };
   auto grow = [](Storage& storage, int64_t needed) {
     if (storage.tensor().defined() && storage.tensor().bytes() >= needed) return;
     storage = Storage(DType::u8, {needed + needed / 4});
   };
+  const int64_t sets = kernels.figures.packs_ahead ? 2 : 1;
   for (Buffers& b : buffers_) {
-    if (plan.pack_a) grow(b.a, bytes(plan.block_rows, kernels.rows));
-    grow(b.b, bytes(plan.block_columns, kernels.columns));
+    if (plan.pack_a) grow(b.a, sets * a_bytes(kernels, plan));
+    grow(b.b, sets * b_bytes(kernels, plan));
     if (plan.keep_sums) grow(b.sums, plan.rows * plan.columns * kSumBytes);
   }
 }
@@ -152,33 +174,52 @@ cpu::Ahead part(const void* data, int64_t n_stride, int64_t k_stride, int64_t n,
   return {at, n_stride * width, count_n, count_k * width};
 }
 
-// One thread's way through blocks: what it has packed stays for the next block that needs it.
+// Packed panels of one operand: what is multiplied now, and, where kernels pack ahead, what they pack meanwhile.
+struct PanelSets {
+  char* now;  // null: the operand is read where it lies
+  char* then;
+  bool ahead = false;  // `then` is packed for the next block
+
+  PanelSets(void* memory, int64_t set_bytes) : now(static_cast<char*>(memory)), then(now ? now + set_bytes : nullptr) {}
+
+  template <class Pack>
+  void fill(const Pack& pack, const cpu::Packing& job) {
+    if (ahead) {
+      std::swap(now, then);
+    } else {
+      pack(now, job.from, job.n_stride, job.k_stride, job.n, job.k);
+    }
+    ahead = false;
+  }
+};
+
+// What comes after a block: one of the same chunk for certain, the first of another one probably, or nothing.
+struct Next {
+  Block block;
+  bool certain = false;
+};
+
+// One thread's way through the blocks of a chunk: what it has packed stays for the next block that needs it.
 class Worker {
  public:
-  Worker(const cpu::ProductKernels& kernels, const OwnPlan& plan, const Product& p, char* packed_a, char* packed_b,
-         float* sums)
+  Worker(const cpu::ProductKernels& kernels, const OwnPlan& plan, const Product& p, const PanelSets& a,
+         const PanelSets& b, float* sums)
       : kernels_(kernels),
         plan_(plan),
         p_(p),
-        packed_a_(plan.pack_a ? packed_a : nullptr),
-        packed_b_(packed_b),
+        a_(a),
+        b_(b),
         sums_(plan.keep_sums ? sums : nullptr),
         width_(dtype_bytes(p.operands)),
         fetch_a_(plan.pack_a || p.m * p.a_row_stride * dtype_bytes(p.operands) > kOuterCache),
         fetch_c_(p.accumulate && p.m * p.c_row_stride * dtype_bytes(p.result) > kOuterCache) {}
 
-  // `next` is what will probably be computed after this.
-  void compute(const Block& block, const Block& next) {
-    const bool new_a = !same_a(before_, block), new_b = !same_b(before_, block);
-    if (packed_a_ && new_a) {
-      kernels_.pack_a(packed_a_, a_of(block).data, p_.a_row_stride, p_.a_column_stride, block.rows, block.count);
-    }
-    if (new_b) {
-      kernels_.pack_b(packed_b_, b_of(block).data, p_.b_column_stride, p_.b_row_stride, block.columns, block.count);
-    }
-    cpu::ProductChunk chunk{.a = packed_a_ ? packed_a_ : a_of(block).data,
-                            .a_row_bytes = packed_a_ ? 0 : p_.a_row_stride * width_,
-                            .b = packed_b_,
+  void compute(const Block& block, const Next& next) {
+    if (a_.now && !same_a(before_, block)) a_.fill(kernels_.pack_a, packing_a(block));
+    if (!same_b(before_, block)) b_.fill(kernels_.pack_b, packing_b(block));
+    cpu::ProductChunk chunk{.a = a_.now ? a_.now : a_of(block).data,
+                            .a_row_bytes = a_.now ? 0 : p_.a_row_stride * width_,
+                            .b = b_.now,
                             .words = pieces(block.count, per_word(p_.operands)),
                             .c = result(block),
                             .start = nullptr,
@@ -186,19 +227,45 @@ class Worker {
                             .rows = block.rows,
                             .columns = block.columns,
                             .fetch_start = fetch_c_,
-                            .ahead = {}};
+                            .ahead = {},
+                            .next_a = {},
+                            .next_b = {}};
     if (p_.accumulate || block.k > 0) {
       const cpu::Matrix before = sums_ ? sums(block) : chunk.c;
       chunk.start = static_cast<const float*>(before.data);
       chunk.start_stride = before.stride;
     }
-    if (next.rows > 0 && fetch_a_ && !same_a(next, block)) chunk.ahead[0] = a_of(next);
-    if (next.rows > 0 && !same_b(next, block)) chunk.ahead[1] = b_of(next);
+    if (next.block.rows > 0) prepare(chunk, block, next);
     kernels_.multiply(chunk);
     before_ = block;
   }
 
  private:
+  // What the kernel does for the next block while it computes this one.
+  void prepare(cpu::ProductChunk& chunk, const Block& block, const Next& next) {
+    const bool new_a = !same_a(next.block, block), new_b = !same_b(next.block, block);
+    const bool pack = kernels_.figures.packs_ahead && next.certain;
+    if (pack && new_a && a_.now) {
+      chunk.next_a = packing_a(next.block);
+      chunk.next_a.to = a_.then;
+      a_.ahead = true;
+    } else if (new_a && fetch_a_) {
+      chunk.ahead[0] = a_of(next.block);
+    }
+    if (pack && new_b) {
+      chunk.next_b = packing_b(next.block);
+      chunk.next_b.to = b_.then;
+      b_.ahead = true;
+    } else if (new_b) {
+      chunk.ahead[1] = b_of(next.block);
+    }
+  }
+  cpu::Packing packing_a(const Block& b) const {
+    return {a_.now, a_of(b).data, p_.a_row_stride, p_.a_column_stride, b.rows, b.count};
+  }
+  cpu::Packing packing_b(const Block& b) const {
+    return {b_.now, b_of(b).data, p_.b_column_stride, p_.b_row_stride, b.columns, b.count};
+  }
   static bool same_a(const Block& x, const Block& y) { return x.row == y.row && x.rows == y.rows && x.k == y.k; }
   static bool same_b(const Block& x, const Block& y) {
     return x.column == y.column && x.columns == y.columns && x.k == y.k;
@@ -222,8 +289,7 @@ class Worker {
   const cpu::ProductKernels& kernels_;
   const OwnPlan& plan_;
   const Product& p_;
-  char* packed_a_;
-  char* packed_b_;
+  PanelSets a_, b_;
   float* sums_;  // [plan.rows, plan.columns], or null
   int64_t width_;
   bool fetch_a_, fetch_c_;
@@ -239,16 +305,17 @@ void OwnProducts::run(ThreadPool& pool, const Product& p) {
   const Blocks blocks(cut, p);
   pool.run(blocks.chunks(), [&](int64_t chunk, int worker_index) {
     Buffers& buffers = buffers_[static_cast<size_t>(worker_index)];
-    Worker worker(kernels, cut, p, static_cast<char*>(buffers.a.tensor().data),
-                  static_cast<char*>(buffers.b.tensor().data), static_cast<float*>(buffers.sums.tensor().data));
+    Worker worker(kernels, cut, p, PanelSets(cut.pack_a ? buffers.a.tensor().data : nullptr, a_bytes(kernels, cut)),
+                  PanelSets(buffers.b.tensor().data, b_bytes(kernels, cut)),
+                  static_cast<float*>(buffers.sums.tensor().data));
     // Where all threads are equally fast, this one takes this chunk next.
     const int64_t later = chunk + pool.threads();
     for (int64_t i = 0, n = blocks.count(chunk); i < n; ++i) {
-      Block next;
+      Next next;
       if (i + 1 < n) {
-        next = blocks.at(chunk, i + 1);
+        next = {blocks.at(chunk, i + 1), true};
       } else if (later < blocks.chunks()) {
-        next = blocks.at(later, 0);
+        next = {blocks.at(later, 0), false};
       }
       worker.compute(blocks.at(chunk, i), next);
     }

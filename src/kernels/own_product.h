@@ -32,7 +32,7 @@ class OwnProducts {
 
  private:
   struct Buffers {
-    Storage a, b, sums;
+    Storage a, b, sums;  // of a and b two, where the next block is packed while one is multiplied
   };
   const cpu::ProductKernels& kernels_of(const Product& product) const;
   void reserve(const cpu::ProductKernels& kernels, const OwnPlan& plan);

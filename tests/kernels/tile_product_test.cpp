@@ -196,6 +196,16 @@ TEST_F(TileProducts, SeveralChunks) {
   for (Form form : {Form::nt, Form::nn, Form::tn}) check_results(bf16_case(form, 200, 230, 128));
 }
 
+// What a block needs is packed while the one before it is multiplied: blocks of rows, of columns and of the sum.
+TEST_F(TileProducts, SeveralBlocksOfAChunk) {
+  for (Form form : {Form::nt, Form::nn, Form::tn}) {
+    for (Case c : {bf16_case(form, 600, 40, 530), bf16_case(form, 40, 1100, 530)}) {
+      c.store = Store::accumulate;
+      check(c, by_emulated_tiles);
+    }
+  }
+}
+
 TEST_F(TileProducts, WithoutTerms) {
   for (DType result : {DType::f32, DType::bf16}) {
     Guarded to(result, {35, 40});
@@ -285,8 +295,8 @@ TEST_F(TileProducts, BlocksStayInTheSecondCache) {
     EXPECT_EQ(plan.rows % kernels.rows, 0);
     EXPECT_EQ(plan.columns % kernels.columns, 0);
     EXPECT_GE((s.m + plan.rows - 1) / plan.rows * ((s.n + plan.columns - 1) / plan.columns), 2);
-    int64_t bytes = plan.words * 4 * plan.block_columns;
-    if (plan.pack_a) bytes += plan.words * 4 * plan.block_rows;
+    int64_t bytes = 2 * plan.words * 4 * plan.block_columns;
+    if (plan.pack_a) bytes += 2 * plan.words * 4 * plan.block_rows;
     if (plan.words * 2 < s.k) bytes += plan.rows * plan.columns * 4;
     EXPECT_LE(bytes, 1280 << 10);
     EXPECT_EQ(plan.keep_sums, s.result == DType::bf16 && s.k > 512);

@@ -14,7 +14,6 @@ constexpr int kTileRows = 6;
 constexpr int kTileVectors = 2;
 constexpr int kTileColumns = kTileVectors * kLanes;
 constexpr int64_t kWordBytes = 4;
-constexpr int64_t kWordUnit = 1;  // of a panel
 
 // How words are multiplied.
 struct F32 : F32Words {
@@ -117,9 +116,8 @@ void multiply_tile(const ProductChunk& t, int64_t row, int64_t column, Fetcher<>
   constexpr int64_t kStep = kPacked ? kTileRows * kWordBytes : kWordBytes;
   int64_t row_bytes = kPacked ? kWordBytes : t.a_row_bytes;
   // Within a packed panel rows stand side by side; tiles of fewer rows may begin inside it.
-  const char* a =
-      kPacked ? t.a + (row / kTileRows * panel_size<kTileRows, kWordUnit>(t.words) + row % kTileRows) * kWordBytes
-              : t.a + row * row_bytes;
+  const char* a = kPacked ? t.a + (row / kTileRows * panel_size<kTileRows>(t.words) + row % kTileRows) * kWordBytes
+                          : t.a + row * row_bytes;
   if (t.fetch_start) fetch_tile<R, V>(t.start + row * t.start_stride + column, t.start_stride);
   F sum[R][V];
   add_words<Type>(sum, a, row_bytes, kStep, t.b + column * t.words * kWordBytes, t.words, fetcher);
@@ -172,6 +170,7 @@ constexpr ProductFigures kFigures = {.whole_words = 448,
                                      .b_bytes = 128 << 10,
                                      .a_bytes = 256 << 10,
                                      .sums_bytes = INT64_MAX,
+                                     .packs_ahead = false,
                                      .bf16_in_blocks = false,
                                      .pack_a = 8,
                                      .read_a = 2,
@@ -183,10 +182,10 @@ template <class Type>
 constexpr ProductKernels kernels() {
   return {.rows = kTileRows,
           .columns = kTileColumns,
-          .word_unit = kWordUnit,
+          .word_unit = 1,
           .figures = kFigures,
-          .pack_a = pack<Type, kTileRows, kWordUnit>,
-          .pack_b = pack<Type, kTileColumns, kWordUnit>,
+          .pack_a = pack<Type, kTileRows>,
+          .pack_b = pack<Type, kTileColumns>,
           .multiply = multiply<Type>};
 }
 

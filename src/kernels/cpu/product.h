@@ -22,6 +22,13 @@ struct Ahead {
   int64_t rows, bytes;
 };
 
+// An operand [n, k] in memory, either stride 1, and where its panels go.
+struct Packing {
+  char* to;  // null: nothing is packed
+  const void* from;
+  int64_t n_stride, k_stride, n, k;
+};
+
 // C[rows, columns] = start + A B over `words`.
 struct ProductChunk {
   const char* a;        // element [0, 0], or packed panels
@@ -34,6 +41,7 @@ struct ProductChunk {
   int64_t rows, columns;
   bool fetch_start;  // it is not in the caches
   Ahead ahead[2];
+  Packing next_a, next_b;  // for the next chunk, to be packed while this one is computed (ProductFigures::packs_ahead)
 };
 
 // What a product is cut by (own_product.cpp): sizes for which operands stay in the caches, and what cuts cost.
@@ -43,6 +51,7 @@ struct ProductFigures {
   int64_t b_bytes;      // at most, of B's panels in a block
   int64_t a_bytes;      // at most, of A's panels in a block
   int64_t sums_bytes;   // at most, of the sums of a chunk that are formed in several blocks
+  bool packs_ahead;     // multiply() packs for the next chunk; the sizes of packed panels are those of one chunk
   bool bf16_in_blocks;  // sums that are rounded to bf16 as well: they grow in memory of their own
   // In the time of one multiply-add: packing an element of A, reading it where it lies, packing one of B whose columns,
   // or whose words, lie side by side.
@@ -54,7 +63,7 @@ struct ProductKernels {
   int64_t rows, columns;  // of a panel of A and of B
   int64_t word_unit;      // panels are filled up with words of zero to whole units
   ProductFigures figures;
-  // Operand [n, k] in memory, either stride 1 -> its panels; writes kProductSlack bytes past their end.
+  // Writes kProductSlack bytes past the panels' end.
   void (*pack_a)(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k);
   void (*pack_b)(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k);
   void (*multiply)(const ProductChunk& chunk);

@@ -107,17 +107,15 @@ TANDEM_INLINE bool whole(int64_t rest, int panels) {
   return rest >= (panels - 1) * kWidth + kRead;
 }
 
-// Words from one panel to the next, whole units of them. Where a last vector reaches past a panel, it must not reach
-// into the next one.
-template <int64_t kWidth, int64_t kUnit>
+// Words from one panel to the next: where a last vector reaches past a panel, it must not reach into the next one.
+template <int64_t kWidth>
 TANDEM_INLINE int64_t panel_size(int64_t words) {
-  return ((words + kUnit - 1) / kUnit * kUnit + (kWidth % kLanes != 0)) * kWidth;
+  return (words + (kWidth % kLanes != 0)) * kWidth;
 }
 
-template <class Type, int64_t kWidth, int64_t kUnit>
+template <class Type, int64_t kWidth>
 void pack_rows(float* to, const typename Type::Element* from, int64_t k_stride, int64_t n, int64_t k) {
-  int64_t words = (k + Type::kPerWord - 1) / Type::kPerWord, panel_words = panel_size<kWidth, kUnit>(words);
-  int64_t first = 0;
+  int64_t words = (k + Type::kPerWord - 1) / Type::kPerWord, panel_words = panel_size<kWidth>(words), first = 0;
   for (; whole<kWidth>(n - first, kPanelsAtOnce); first += kPanelsAtOnce * kWidth, to += kPanelsAtOnce * panel_words) {
     pack_whole_panels<Type, kWidth, kPanelsAtOnce>(to, panel_words, from + first, k_stride, k);
   }
@@ -130,10 +128,10 @@ void pack_rows(float* to, const typename Type::Element* from, int64_t k_stride, 
 }
 
 // The same where words of a column lie one behind the other.
-template <class Type, int64_t kWidth, int64_t kUnit>
+template <class Type, int64_t kWidth>
 void pack_columns(float* to, const typename Type::Element* from, int64_t n_stride, int64_t n, int64_t k) {
   int64_t words = (k + Type::kPerWord - 1) / Type::kPerWord;
-  for (int64_t first = 0; first < n; first += kWidth, to += panel_size<kWidth, kUnit>(words)) {
+  for (int64_t first = 0; first < n; first += kWidth, to += panel_size<kWidth>(words)) {
     for (int64_t c = 0; c < kWidth; c += kLanes) {
       int64_t rows = lower(lower(kLanes, kWidth - c), n - first - c);
       for (int64_t w = 0; w < words; w += kLanes) {
@@ -161,26 +159,12 @@ void pack_columns(float* to, const typename Type::Element* from, int64_t n_strid
   }
 }
 
-// Fills panels up with words of zero.
-template <int64_t kWidth, int64_t kUnit>
-void fill_up(float* to, int64_t n, int64_t words) {
-  static_assert(kWidth % kLanes == 0 || kUnit == 1);
-  const int64_t panel_words = panel_size<kWidth, kUnit>(words);
-  for (int64_t first = 0; first < n; first += kWidth, to += panel_words) {
-    for (int64_t i = words * kWidth; i < panel_words; i += kLanes) store(to + i, zero());
-  }
-}
-
-template <class Type, int64_t kWidth, int64_t kUnit>
+template <class Type, int64_t kWidth>
 void pack(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k) {
   auto* words = reinterpret_cast<float*>(to);
   const auto* elements = static_cast<const typename Type::Element*>(from);
-  if (n_stride == 1) {
-    pack_rows<Type, kWidth, kUnit>(words, elements, k_stride, n, k);
-  } else {
-    pack_columns<Type, kWidth, kUnit>(words, elements, n_stride, n, k);
-  }
-  if constexpr (kUnit > 1) fill_up<kWidth, kUnit>(words, n, (k + Type::kPerWord - 1) / Type::kPerWord);
+  if (n_stride == 1) return pack_rows<Type, kWidth>(words, elements, k_stride, n, k);
+  pack_columns<Type, kWidth>(words, elements, n_stride, n, k);
 }
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -52,4 +52,37 @@ TANDEM_INLINE void transpose(F (&x)[kLanes]) {
 #endif
 }
 
+#if defined(__AVX512F__)
+// Four pieces of 16 bytes, `stride` bytes apart, one for each quarter.
+TANDEM_INLINE __m512i quarters(const char* p, int64_t stride) {
+  auto piece = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+  __m512i x = _mm512_castsi128_si512(piece(0));
+  x = _mm512_inserti32x4(x, piece(1), 1);
+  x = _mm512_inserti32x4(x, piece(2), 2);
+  return _mm512_inserti32x4(x, piece(3), 3);
+}
+
+// 32 rows of 8 elements of 2 bytes, `row_bytes` apart; x[i] becomes element i of each row. Loads bring quarters to
+// their places, so that what remains is done within them: three shuffles a vector.
+TANDEM_INLINE void load_transposed_halves(F (&x)[8], const char* rows, int64_t row_bytes) {
+  __m512i r[8], a[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) r[i] = quarters(rows + i * row_bytes, 8 * row_bytes);  // rows i, 8 + i, 16 + i, 24 + i
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // pairs of rows
+    a[2 * i] = _mm512_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+    a[2 * i + 1] = _mm512_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {  // elements 4 i .. 4 i + 3, of rows 0..3 and of rows 4..7
+    __m512i first = _mm512_unpacklo_epi32(a[i], a[2 + i]), second = _mm512_unpackhi_epi32(a[i], a[2 + i]);
+    __m512i third = _mm512_unpacklo_epi32(a[4 + i], a[6 + i]), fourth = _mm512_unpackhi_epi32(a[4 + i], a[6 + i]);
+    x[4 * i].v = _mm512_castsi512_ps(_mm512_unpacklo_epi64(first, third));
+    x[4 * i + 1].v = _mm512_castsi512_ps(_mm512_unpackhi_epi64(first, third));
+    x[4 * i + 2].v = _mm512_castsi512_ps(_mm512_unpacklo_epi64(second, fourth));
+    x[4 * i + 3].v = _mm512_castsi512_ps(_mm512_unpackhi_epi64(second, fourth));
+  }
+}
+#endif
+
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -7,12 +7,14 @@
 //   Tiles::multiply<sum, a, b>()                    Tiles::store<t>(to, row_stride)
 //
 // Sums of 32 x 32 lie in four tiles; a step adds 32 elements of the sum, from two tiles of A [16 rows, 16 words] and
-// two of B [16 words, 16 columns]. So a step loads as many tiles as it multiplies, which a core's first cache feeds at
-// twice the rate of the multiplications. A is read where it lies, or from packed panels
+// two of B [16 words, 16 columns]: it loads as many tiles as it multiplies. A is read where it lies, or from packed
+// panels
 //   [panel of 16 rows][step][16 rows][16 words]
-// B's panels [words][32 columns] are those of product_pack.h. Panels are filled up with zeros to whole steps; where A
-// is read in place, the words of the last step are copied to where zeros follow, since what lies behind a row may be
-// NaN.
+// B from panels [words][32 columns]. Panels are filled up with zeros to whole steps; where A is read in place, the words
+// of the last step are copied to where zeros follow, since what lies behind a row may be NaN.
+//
+// The tile unit needs few instructions: between its steps, vectors round and store the sums of the tiles before and pack
+// what the next chunk needs, and memory is asked for.
 //
 // A sum is formed in steps, each added to it in float32: the same for any blocks of whole steps, and for any place of
 // an element in a chunk.
@@ -50,72 +52,146 @@ TANDEM_INLINE TileConfig tiles_for(int64_t rows) {
   return config;
 }
 
-// --- Packing A -----------------------------------------------------------------------------------------------------
+// --- Packing -------------------------------------------------------------------------------------------------------
 
 // One tile from A where rows of A lie side by side: `from` is its first row and first element, of which `rest` are left
 // along the sum.
-template <class Lanes>
-TANDEM_INLINE void pack_turned_tile(float* to, const uint16_t* from, int64_t k_stride, int64_t rest, Lanes lanes) {
+inline void pack_turned_edge(float* to, const uint16_t* from, int64_t k_stride, int64_t rest, First lanes) {
   F words[kLanes];
-  if (rest >= 2 * kStepWords) {
-#pragma GCC unroll 16
-    for (int w = 0; w < kStepWords; ++w) {
-      const uint16_t* row = from + 2 * w * k_stride;
-      words[w] = Bf16Words::pairs(row, row + k_stride, lanes);
-    }
-  } else {
-    for (int w = 0; w < kStepWords; ++w) {
-      const uint16_t* row = from + 2 * w * k_stride;
-      words[w] = 2 * w < rest ? Bf16Words::pairs(row, 2 * w + 1 < rest ? row + k_stride : nullptr, lanes) : zero();
-    }
+  for (int w = 0; w < kStepWords; ++w) {
+    const uint16_t* row = from + 2 * w * k_stride;
+    words[w] = 2 * w < rest ? Bf16Words::pairs(row, 2 * w + 1 < rest ? row + k_stride : nullptr, lanes) : zero();
   }
   transpose(words);
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) store(to + r * kStepWords, words[r]);
 }
 
-// Several panels at once: rows of memory may be far apart, and of each a few lines are read.
-inline void pack_turned_tiles(float* to, const uint16_t* from, int64_t k_stride, int64_t n, int64_t k) {
-  constexpr int64_t kAtOnce = kPanelsAtOnce * kTileRows, kTileFloats = kTileRows * kStepWords;
-  const int64_t steps = (k + 2 * kStepWords - 1) / (2 * kStepWords);
-  for (int64_t first = 0; first < n; first += kAtOnce) {
-    const int64_t end = lower(n, first + kAtOnce);
-    for (int64_t step = 0; step < steps; ++step) {
-      const uint16_t* rows = from + step * 2 * kStepWords * k_stride + first;
-      for (int64_t i = 0; i < 2 * kStepWords; ++i) {
-        const char* ahead = reinterpret_cast<const char*>(rows + (i + kRowsAhead) * k_stride);
-        for (int64_t byte = 0; byte < kAtOnce * 2; byte += kLineBytes) _mm_prefetch(ahead + byte, _MM_HINT_T0);
-      }
-      const int64_t rest = k - step * 2 * kStepWords;
-      for (int64_t row = first; row < end; row += kTileRows) {
-        float* tile = to + (row / kTileRows * steps + step) * kTileFloats;
-        if (end - row >= kTileRows) {
-          pack_turned_tile(tile, rows + (row - first), k_stride, rest, All{});
-        } else {
-          pack_turned_tile(tile, rows + (row - first), k_stride, rest, First{end - row});
-        }
-      }
+TANDEM_INLINE void pack_turned_tile(float* to, const uint16_t* from, int64_t k_stride) {
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {
+    F rows[8];
+    load_transposed_halves(rows, reinterpret_cast<const char*>(from + 8 * half), 2 * k_stride);
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) store(to + (8 * half + r) * kStepWords, rows[r]);
+  }
+}
+
+// One tile from A where it lies as tiles do.
+TANDEM_INLINE void pack_tile(float* to, const uint16_t* from, int64_t n_stride, int64_t rows, int64_t rest) {
+  if (rows >= kTileRows && rest >= 2 * kStepWords) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r) store(to + r * kStepWords, Bf16Words::words(from + r * n_stride));
+    return;
+  }
+  rest = lower(rest, 2 * kStepWords);
+  for (int64_t r = 0; r < lower(rows, kTileRows); ++r) {
+    store(to + r * kStepWords, Bf16Words::words(from + r * n_stride, rest));
+  }
+}
+
+// Two tiles of B, side by side, of which `columns` columns are there.
+inline void pack_pair_edge(float* to, const uint16_t* from, int64_t k_stride, int64_t columns, int64_t rest) {
+  for (int64_t c = 0; c < kPanelColumns; c += kLanes) {
+    First lanes{columns > c ? lower(columns - c, kLanes) : 0};
+    const uint16_t* column = from + (lanes.n > 0 ? c : 0);
+    for (int64_t w = 0; w < kStepWords; ++w) {
+      const uint16_t* row = column + 2 * w * k_stride;
+      const uint16_t* next = 2 * w + 1 < rest ? row + k_stride : nullptr;
+      store(to + w * kPanelColumns + c, 2 * w < rest ? Bf16Words::pairs(row, next, lanes) : zero());
     }
   }
 }
 
-inline void pack_tiles(float* to, const uint16_t* from, int64_t n_stride, int64_t n, int64_t k) {
-  constexpr int64_t kStep = 2 * kStepWords, kTileFloats = kTileRows * kStepWords;
-  const int64_t steps = (k + kStep - 1) / kStep;
-  for (int64_t row = 0; row < n; ++row) {
-    const uint16_t* at = from + row * n_stride;
-    float* out = to + row / kTileRows * steps * kTileFloats + row % kTileRows * kStepWords;
-    int64_t step = 0;
-    for (; (step + 1) * kStep <= k; ++step) store(out + step * kTileFloats, Bf16Words::words(at + step * kStep));
-    if (step < steps) store(out + step * kTileFloats, Bf16Words::words(at + step * kStep, k - step * kStep));
+TANDEM_INLINE void pack_pair(float* to, const uint16_t* from, int64_t k_stride) {
+#pragma GCC unroll 16
+  for (int w = 0; w < kStepWords; ++w, from += 2 * k_stride, to += kPanelColumns) {
+    store(to, Bf16Words::pairs(from, from + k_stride, All{}));
+    store(to + kLanes, Bf16Words::pairs(from + kLanes, from + kLanes + k_stride, All{}));
   }
 }
 
-inline void pack_a_tiles(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k) {
-  auto* words = reinterpret_cast<float*>(to);
-  const auto* elements = static_cast<const uint16_t*>(from);
-  if (n_stride == 1) return pack_turned_tiles(words, elements, k_stride, n, k);
-  pack_tiles(words, elements, n_stride, n, k);
+// The same where words of a column lie one behind the other.
+TANDEM_INLINE void pack_turned_pair(float* to, const uint16_t* from, int64_t n_stride, int64_t columns, int64_t rest) {
+  for (int64_t c = 0; c < kPanelColumns; c += kLanes) {
+    const uint16_t* rows = from + c * n_stride;
+    F words[kLanes];
+    if (columns - c >= kLanes && rest >= 2 * kStepWords) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) words[i] = Bf16Words::words(rows + i * n_stride);
+    } else {
+      const int64_t elements = lower(rest, 2 * kStepWords);
+      for (int i = 0; i < kLanes; ++i) {
+        words[i] = i < columns - c ? Bf16Words::words(rows + i * n_stride, elements) : zero();
+      }
+    }
+    transpose(words);
+#pragma GCC unroll 16
+    for (int w = 0; w < kStepWords; ++w) store(to + w * kPanelColumns + c, words[w]);
+  }
+}
+
+// An operand's panels of kWidth rows of A or columns of B, one step of one panel after the other, so that packing can
+// be spread over other work. Several panels are packed at once: where panels lie side by side in memory, the rows may
+// be far apart, and of each a few lines are read.
+template <int64_t kWidth>
+class PanelPacking {
+ public:
+  explicit PanelPacking(const Packing& job)
+      : job_(job),
+        panels_(job.to ? (job.n + kWidth - 1) / kWidth : 0),
+        steps_((job.k + 2 * kStepWords - 1) / (2 * kStepWords)),
+        at_once_(job.n_stride == 1 ? kPanelsAtOnce : 1) {
+    if (steps_ == 0) panels_ = 0;
+  }
+
+  int64_t units() const { return panels_ * steps_; }
+  bool done() const { return first_ >= panels_; }
+  void unit() {
+    pack();
+    if (++panel_ < lower(first_ + at_once_, panels_)) return;
+    panel_ = first_;
+    if (++step_ < steps_) return;
+    step_ = 0;
+    panel_ = first_ += at_once_;
+  }
+
+ private:
+  static constexpr int64_t kUnitFloats = kWidth * kStepWords;
+
+  TANDEM_INLINE void pack() {
+    const int64_t row = panel_ * kWidth, k = step_ * 2 * kStepWords, rows = job_.n - row, rest = job_.k - k;
+    float* to = reinterpret_cast<float*>(job_.to) + (panel_ * steps_ + step_) * kUnitFloats;
+    const uint16_t* from = static_cast<const uint16_t*>(job_.from) + row * job_.n_stride + k * job_.k_stride;
+    if (job_.n_stride != 1) {
+      if constexpr (kWidth == kTileRows) return pack_tile(to, from, job_.n_stride, rows, rest);
+      return pack_turned_pair(to, from, job_.n_stride, rows, rest);
+    }
+    const bool whole = rows >= kWidth && rest >= 2 * kStepWords;
+    if (rest >= 4 * kStepWords) fetch_next_step(from);
+    if constexpr (kWidth == kTileRows) {
+      if (whole) return pack_turned_tile(to, from, job_.k_stride);
+      pack_turned_edge(to, from, job_.k_stride, rest, First{lower(rows, kTileRows)});
+    } else {
+      if (whole) return pack_pair(to, from, job_.k_stride);
+      pack_pair_edge(to, from, job_.k_stride, rows, rest);
+    }
+  }
+  TANDEM_INLINE void fetch_next_step(const uint16_t* from) const {
+    if (kWidth == kTileRows && panel_ % 2 == 1) return;  // half a line, which the panel before this one has asked for
+    const uint16_t* next = from + 2 * kStepWords * job_.k_stride;
+    for (int64_t i = 0; i < 2 * kStepWords; ++i) __builtin_prefetch(next + i * job_.k_stride, 0, kFirstCache);
+  }
+
+  Packing job_;
+  int64_t panels_, steps_, at_once_;
+  int64_t first_ = 0, panel_ = 0, step_ = 0;
+};
+
+template <int64_t kWidth>
+void pack_panels(char* to, const void* from, int64_t n_stride, int64_t k_stride, int64_t n, int64_t k) {
+  PanelPacking<kWidth> packing({to, from, n_stride, k_stride, n, k});
+  while (!packing.done()) packing.unit();
 }
 
 // --- Multiplying ---------------------------------------------------------------------------------------------------
@@ -181,7 +257,12 @@ class TileProduct {
   explicit TileProduct(const ProductChunk& t)
       : t_(t),
         steps_((t.words + kStepWords - 1) / kStepWords),
-        fetcher_(t.ahead[0], t.ahead[1], panels() * ((t.rows + kBlockRows - 1) / kBlockRows) * steps_) {}
+        fetcher_(t.ahead[0], t.ahead[1], all_steps()),
+        next_a_(t.next_a),
+        next_b_(t.next_b) {
+    const int64_t units = next_a_.units() + next_b_.units();
+    if (all_steps() > 0) units_at_once_ = (units + all_steps() - 1) / all_steps();
+  }
 
   void run() {
     const int64_t whole = t_.rows / kBlockRows * kBlockRows, rest = t_.rows - whole;
@@ -193,12 +274,25 @@ class TileProduct {
     }
     Tiles::release();
     outgoing_.finish();
+    while (pack_unit()) continue;
   }
 
  private:
   using ToFirst = Fetcher<kFirstCache>;
 
   int64_t panels() const { return (t_.columns + kPanelColumns - 1) / kPanelColumns; }
+  int64_t all_steps() const { return panels() * ((t_.rows + kBlockRows - 1) / kBlockRows) * steps_; }
+
+  bool pack_unit() {
+    if (!next_a_.done()) {
+      next_a_.unit();
+    } else if (!next_b_.done()) {
+      next_b_.unit();
+    } else {
+      return false;
+    }
+    return true;
+  }
 
   // R: tiles of 16 rows.
   template <int R>
@@ -262,6 +356,7 @@ class TileProduct {
       start_ahead.step();
       rows_ahead.step();
       fetcher_.step();
+      for (int64_t i = 0; i < units_at_once_ && pack_unit(); ++i) continue;
     };
     const char* b = t_.b + column * steps_ * kStepWords * kWordBytes;
     const char *a0 = left.at[0], *a1 = left.at[1];
@@ -347,6 +442,9 @@ class TileProduct {
   const ProductChunk& t_;
   const int64_t steps_;  // of a sum
   Fetcher<> fetcher_;
+  PanelPacking<kTileRows> next_a_;
+  PanelPacking<kPanelColumns> next_b_;
+  int64_t units_at_once_ = 0;
   Outgoing outgoing_;
   int turn_ = 0;
   alignas(64) float rest_[kBlockRows * kStepWords];
@@ -358,29 +456,29 @@ void multiply_by_tiles(const ProductChunk& t) {
   TileProduct<Tiles>(t).run();
 }
 
-// Never measured: derived for a core that multiplies two tiles in 16 cycles (512 multiply-adds a cycle), shuffles one
-// vector a cycle, and has 48 KiB of first and 2 MiB of second cache.
+// Derived, not measured on tiles, for a second cache of 2 MiB and a first one of 48 KiB.
 //
-// Operands stream from the second cache: a block of rows and a panel are 32 KiB each at 256 words, 4 KiB for the 64
-// cycles of a step, of which the first cache keeps a part. It shall hold a block's panels of B (b_bytes), packed rows
-// of A (a_bytes) and the chunk's growing sums (sums_bytes), 1.25 of its 2 MiB, beside rows read in place. Longer blocks
-// would leave fewer columns to a block, and each would read A again; shorter ones would read and write sums too often:
-// 8 KiB for the 1,024 cycles of 256 words.
+// The second cache shall hold panels of B and packed rows of A twice (b_bytes, a_bytes: one set is packed while the
+// other is multiplied) and a chunk's growing sums, 1.25 MiB, beside rows that are read in place. Blocks of 128 words
+// keep a block of rows and a panel, 16 KiB each, in the first cache with the sums that they are added to. Where a sum
+// fits into one block of 256 words, both stream from the second cache, which costs less than sums that are written and
+// read again.
 //
-// Packing 512 elements takes 96 shuffles for A (pairs of rows, and their transposition), 64 for B whose words lie side
-// by side and 32 where columns do, and some waiting for memory. Handing out a chunk takes as long as ever, in which
-// twelve times as much is multiplied as by vectors.
+// Costs in multiply-adds of 0.5 ps, two thirds of the 6.2 TFLOP/s of a core whose peak was measured. Packing out of the
+// second cache takes 60 ps for an element of A and 50 for one of B (measured with AVX-512, not on the same machine);
+// all but a chunk's first block is packed beside multiplications: half of it is counted.
 inline constexpr ProductFigures kTileFigures = {.whole_words = 256,
-                                                .block_words = 256,
-                                                .b_bytes = 512 << 10,
-                                                .a_bytes = 256 << 10,
+                                                .block_words = 128,
+                                                .b_bytes = 256 << 10,
+                                                .a_bytes = 128 << 10,
                                                 .sums_bytes = 512 << 10,
+                                                .packs_ahead = true,
                                                 .bf16_in_blocks = true,
-                                                .pack_a = 100,
-                                                .read_a = 16,
-                                                .pack_b = 40,
-                                                .pack_turned_b = 68,
-                                                .hand_out = 6e5};
+                                                .pack_a = 60,
+                                                .read_a = 20,
+                                                .pack_b = 50,
+                                                .pack_turned_b = 50,
+                                                .hand_out = 8e5};
 
 template <class Tiles>
 constexpr ProductKernels tile_kernels() {
@@ -388,8 +486,8 @@ constexpr ProductKernels tile_kernels() {
           .columns = kPanelColumns,
           .word_unit = kStepWords,
           .figures = kTileFigures,
-          .pack_a = pack_a_tiles,
-          .pack_b = pack<Bf16Words, kPanelColumns, kStepWords>,
+          .pack_a = pack_panels<kTileRows>,
+          .pack_b = pack_panels<kPanelColumns>,
           .multiply = multiply_by_tiles<Tiles>};
 }
 
