@@ -10,11 +10,11 @@
 // two of B [16 words, 16 columns]: it loads as many tiles as it multiplies. A is read where it lies, or from packed
 // panels
 //   [panel of 16 rows][step][16 rows][16 words]
-// B from panels [words][32 columns]. Panels are filled up with zeros to whole steps; where A is read in place, the words
-// of the last step are copied to where zeros follow, since what lies behind a row may be NaN.
+// B from panels [words][32 columns]. Panels are filled up with zeros to whole steps; where A is read in place, the
+// words of the last step are copied to where zeros follow, since what lies behind a row may be NaN.
 //
-// The tile unit needs few instructions: between its steps, vectors round and store the sums of the tiles before and pack
-// what the next chunk needs, and memory is asked for.
+// The tile unit needs few instructions: between its steps, vectors round and store the sums of the tiles before and
+// pack what the next chunk needs, and memory is asked for.
 //
 // A sum is formed in steps, each added to it in float32: the same for any blocks of whole steps, and for any place of
 // an element in a chunk.
@@ -22,6 +22,8 @@
 
 #include "kernels/cpu/product_pack.h"
 #include "kernels/cpu/tile_config.h"
+
+#if defined(__AVX512F__)  // vectors of as many words as a tile's rows
 
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
@@ -251,11 +253,17 @@ struct LeftTiles {
   const float* rest;  // [32 rows][16 words], or null
 };
 
+struct alignas(64) TileBuffers {
+  float rest[kBlockRows * kStepWords];
+  float sums[2][kBlockRows * kPanelColumns];  // one is filled while the other goes out
+};
+
 template <class Tiles>
 class TileProduct {
  public:
-  explicit TileProduct(const ProductChunk& t)
+  TileProduct(const ProductChunk& t, TileBuffers& buffers)
       : t_(t),
+        buffers_(buffers),
         steps_((t.words + kStepWords - 1) / kStepWords),
         fetcher_(t.ahead[0], t.ahead[1], all_steps()),
         next_a_(t.next_a),
@@ -319,9 +327,9 @@ class TileProduct {
     if (rest == 0) return left;
     for (int64_t r = 0; r < rows; ++r) {
       const char* words = at + r * t_.a_row_bytes + whole * kTileBytes;
-      store(rest_ + r * kStepWords, load(reinterpret_cast<const float*>(words), rest));
+      store(buffers_.rest + r * kStepWords, load(reinterpret_cast<const float*>(words), rest));
     }
-    left.rest = rest_;
+    left.rest = buffers_.rest;
     return left;
   }
 
@@ -348,7 +356,7 @@ class TileProduct {
   void multiply_tile(const LeftTiles& left, int64_t row, int64_t rows, int64_t column, Fetcher<>& rows_ahead) {
     const int64_t columns = lower(kPanelColumns, t_.columns - column);
     const bool whole = columns == V * kTileRows;
-    float* sums = sums_[turn_ ^= 1];
+    float* sums = buffers_.sums[turn_ ^= 1];
     begin<R, V>(row, rows, column, whole, columns, sums);
     ToFirst start_ahead(next_start(row, column), {}, steps_);
     auto between = [&] {
@@ -440,6 +448,7 @@ class TileProduct {
   }
 
   const ProductChunk& t_;
+  TileBuffers& buffers_;
   const int64_t steps_;  // of a sum
   Fetcher<> fetcher_;
   PanelPacking<kTileRows> next_a_;
@@ -447,13 +456,12 @@ class TileProduct {
   int64_t units_at_once_ = 0;
   Outgoing outgoing_;
   int turn_ = 0;
-  alignas(64) float rest_[kBlockRows * kStepWords];
-  alignas(64) float sums_[2][kBlockRows * kPanelColumns];  // one is filled while the other goes out
 };
 
 template <class Tiles>
 void multiply_by_tiles(const ProductChunk& t) {
-  TileProduct<Tiles>(t).run();
+  TileBuffers buffers;
+  TileProduct<Tiles>(t, buffers).run();
 }
 
 // Derived, not measured on tiles, for a second cache of 2 MiB and a first one of 48 KiB.
@@ -492,3 +500,5 @@ constexpr ProductKernels tile_kernels() {
 }
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE
+
+#endif

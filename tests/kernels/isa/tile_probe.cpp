@@ -1,9 +1,7 @@
 #include "kernels/isa/tile_probe.h"
 
-#if defined(__AVX512F__)
 #include "kernels/cpu/tile_product.h"
 #include "kernels/emulated_tiles.h"
-#endif
 
 namespace tandem::cpu::TANDEM_ISA_NAMESPACE {
 
