@@ -12,7 +12,8 @@ enum class Isa { avx2, avx512, avx512_bf16, amx };
 
 std::string_view isa_name(Isa isa);
 
-// What this processor and system offer. InputError when not even AVX2 is there.
+// What this processor and system offer. Where the processor has tiles, asks the system for them: it grants them to the
+// process, and every Context calls this before a kernel runs. InputError when not even AVX2 is there.
 Isa detect_isa();
 
 // detect_isa(), lowered by the environment variable TANDEM_ISA (avx2 | avx512 | avx512_bf16 | amx).
