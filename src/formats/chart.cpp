@@ -1,50 +1,26 @@
 #include "formats/chart.h"
 
-#include <cairo-svg.h>
-#include <cairo.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <optional>
-#include <string_view>
 
 #include "base/error.h"
 #include "formats/clean_text.h"
+#include "formats/drawing.h"
 
 namespace tandem {
 namespace {
 
-// In points of the SVG; the PNG has kPngScale pixels per point.
+// In points (drawing.h).
 constexpr double kWidth = 880;
 constexpr double kHeight = 500;
-constexpr double kPngScale = 2;
 constexpr double kMargin = 24;
 constexpr double kTickLength = 5;
 constexpr size_t kLongestLabel = 48;  // characters in the legend
 
-struct Colour {
-  double r, g, b;
-};
-
-// The page is opaque, so that charts read the same on light and dark screens.
-constexpr Colour kBackground{1, 1, 1};
-constexpr Colour kInk{0.13, 0.14, 0.16};
-constexpr Colour kQuiet{0.40, 0.42, 0.45};
-constexpr Colour kGrid{0.90, 0.91, 0.92};
-constexpr Colour kAxis{0.62, 0.64, 0.67};
-
-// Okabe and Ito's colours, told apart with every common form of colour blindness; without their yellow, which is lost
-// on white.
-constexpr std::array<Colour, kPaletteSize> kPalette{{{0.000, 0.447, 0.698},    // blue
-                                                     {0.835, 0.369, 0.000},    // vermilion
-                                                     {0.000, 0.620, 0.451},    // bluish green
-                                                     {0.800, 0.475, 0.655},    // reddish purple
-                                                     {0.902, 0.624, 0.000},    // orange
-                                                     {0.337, 0.706, 0.914},    // sky blue
-                                                     {0.250, 0.250, 0.250}}};  // black
+static_assert(kPalette.size() == kPaletteSize);
 
 struct Rectangle {
   double left = 0, top = 0, right = 0, bottom = 0;
@@ -54,56 +30,6 @@ struct Rectangle {
 
 struct Point {
   double x = 0, y = 0;
-};
-
-struct SurfaceDeleter {
-  void operator()(cairo_surface_t* s) const { cairo_surface_destroy(s); }
-};
-struct ContextDeleter {
-  void operator()(cairo_t* c) const { cairo_destroy(c); }
-};
-using SurfaceHandle = std::unique_ptr<cairo_surface_t, SurfaceDeleter>;
-using ContextHandle = std::unique_ptr<cairo_t, ContextDeleter>;
-
-enum class Anchor { start, middle, end };
-
-// cairo with the few operations that a chart needs.
-class Pen {
- public:
-  explicit Pen(cairo_t* context) : c_(context) {}
-
-  void colour(const Colour& colour, double alpha = 1) {
-    cairo_set_source_rgba(c_, colour.r, colour.g, colour.b, alpha);
-  }
-  void font(double size, bool bold = false) {
-    cairo_select_font_face(c_, "DejaVu Sans", CAIRO_FONT_SLANT_NORMAL,
-                           bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-    cairo_set_font_size(c_, size);
-  }
-  double text_width(const std::string& text) {
-    cairo_text_extents_t extents;
-    cairo_text_extents(c_, text.c_str(), &extents);
-    return extents.x_advance;
-  }
-  void text(double x, double baseline, const std::string& text, Anchor anchor = Anchor::start) {
-    if (anchor != Anchor::start) x -= text_width(text) * (anchor == Anchor::middle ? 0.5 : 1.0);
-    cairo_move_to(c_, x, baseline);
-    cairo_show_text(c_, text.c_str());
-  }
-  void line(double x0, double y0, double x1, double y1, double width) {
-    cairo_set_line_width(c_, width);
-    cairo_move_to(c_, x0, y0);
-    cairo_line_to(c_, x1, y1);
-    cairo_stroke(c_);
-  }
-  void dot(double x, double y, double radius) {
-    cairo_arc(c_, x, y, radius, 0, 6.283185307179586);
-    cairo_fill(c_);
-  }
-  cairo_t* raw() { return c_; }
-
- private:
-  cairo_t* c_;
 };
 
 struct Range {
@@ -330,10 +256,9 @@ void draw_axes(Pen& pen, const Frame& frame) {
   }
 }
 
-void draw_chart(cairo_t* context, const LineChart& chart) {
-  Pen pen(context);
+void draw_chart(Pen& pen, const LineChart& chart) {
   pen.colour(kBackground);
-  cairo_paint(context);
+  cairo_paint(pen.raw());
   pen.colour(kInk);
   pen.font(17, true);
   pen.text(kMargin, 36, shorten(clean_text(chart.title), 80));
@@ -359,32 +284,12 @@ void draw_chart(cairo_t* context, const LineChart& chart) {
   pen.font(12.5);
   pen.text((frame.plot.left + frame.plot.right) / 2, kHeight - 18, clean_text(chart.x_label), Anchor::middle);
 
-  cairo_save(context);
+  cairo_save(pen.raw());
   // Room for the width of lines and dots that lie on the border.
-  cairo_rectangle(context, frame.plot.left - 4, frame.plot.top - 4, frame.plot.width() + 8, frame.plot.height() + 8);
-  cairo_clip(context);
+  cairo_rectangle(pen.raw(), frame.plot.left - 4, frame.plot.top - 4, frame.plot.width() + 8, frame.plot.height() + 8);
+  cairo_clip(pen.raw());
   for (const Series& series : chart.series) draw_series(pen, series, chart, frame);
-  cairo_restore(context);
-}
-
-cairo_status_t append_bytes(void* closure, const unsigned char* data, unsigned int length) {
-  static_cast<std::string*>(closure)->append(reinterpret_cast<const char*>(data), length);
-  return CAIRO_STATUS_SUCCESS;
-}
-
-// cairo names the drawing by a count of all surfaces of the process; nothing refers to it, and without it the same
-// chart gives the same bytes.
-std::string without_surface_id(std::string svg) {
-  constexpr std::string_view kStart = " id=\"surface";
-  size_t begin = svg.find(kStart);
-  if (begin != std::string::npos) svg.erase(begin, svg.find('"', begin + kStart.size()) + 1 - begin);
-  return svg;
-}
-
-void check_status(cairo_status_t status) {
-  if (status != CAIRO_STATUS_SUCCESS) {
-    throw JobError({.what = "cannot draw chart", .got = cairo_status_to_string(status)});
-  }
+  cairo_restore(pen.raw());
 }
 
 void check_chart(const LineChart& chart) {
@@ -401,28 +306,12 @@ void check_chart(const LineChart& chart) {
 
 std::string chart_svg(const LineChart& chart) {
   check_chart(chart);
-  std::string bytes;
-  SurfaceHandle surface(cairo_svg_surface_create_for_stream(append_bytes, &bytes, kWidth, kHeight));
-  ContextHandle context(cairo_create(surface.get()));
-  draw_chart(context.get(), chart);
-  check_status(cairo_status(context.get()));
-  context.reset();
-  cairo_surface_finish(surface.get());
-  check_status(cairo_surface_status(surface.get()));
-  return without_surface_id(std::move(bytes));
+  return drawing_svg(kWidth, kHeight, [&](Pen& pen) { draw_chart(pen, chart); });
 }
 
 std::string chart_png(const LineChart& chart) {
   check_chart(chart);
-  SurfaceHandle surface(cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(kWidth * kPngScale),
-                                                   static_cast<int>(kHeight * kPngScale)));
-  ContextHandle context(cairo_create(surface.get()));
-  cairo_scale(context.get(), kPngScale, kPngScale);
-  draw_chart(context.get(), chart);
-  check_status(cairo_status(context.get()));
-  std::string bytes;
-  check_status(cairo_surface_write_to_png_stream(surface.get(), append_bytes, &bytes));
-  return bytes;
+  return drawing_png(kWidth, kHeight, [&](Pen& pen) { draw_chart(pen, chart); });
 }
 
 }  // namespace tandem
