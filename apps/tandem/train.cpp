@@ -31,6 +31,18 @@ struct Options {
   bool dry_run = false;
 };
 
+void print_overlap(const OverlapResult& o) {
+  if (o.steps == 0) return;
+  auto share = [&](double seconds) { return 100 * seconds / std::max(o.step_seconds, 1e-9); };
+  std::string checkpoints;
+  if (o.checkpoints > 0) {
+    checkpoints = fmt::format(", {:.2f} % for {} checkpoints that took {:.1f} s to write",
+                              share(o.checkpoint_wait_seconds), o.checkpoints, o.checkpoint_seconds);
+  }
+  write_output(fmt::format("of {:.1f} s of steps, {:.2f} % were waiting for data that took {:.1f} s to make{}\n",
+                           o.step_seconds, share(o.data_wait_seconds), o.data_seconds, checkpoints));
+}
+
 void print_result(const TrainResult& r) {
   std::string score;
   if (r.heldout) {
@@ -38,6 +50,7 @@ void print_result(const TrainResult& r) {
                         r.heldout->bits_per_byte, 100 * r.heldout->accuracy);
   }
   write_output(fmt::format("{} steps, {} tokens{}; model in {}\n", r.steps, r.tokens, score, r.model.string()));
+  if (r.overlap) print_overlap(*r.overlap);
   if (!r.communication) return;
   const CommunicationResult& c = *r.communication;
   write_output(fmt::format("{} ranks sent {} per step; rank 0 waited {:.1f} % of its steps\n", c.ranks,

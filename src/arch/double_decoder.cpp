@@ -141,6 +141,7 @@ void DoubleDecoder::prepare(Batch& batch, Rng& rng) const {
 
 std::vector<Var> DoubleDecoder::project(Tape& tape, Var memory, std::span<const int32_t> positions) const {
   std::vector<Var> projected;
+  projected.reserve(decoder_.size());
   if (!memory_kv_) {
     for (const JointAttentionLayer& layer : decoder_) {
       projected.push_back(layer.project_memory(tape, memory, positions, rotary_.table()));
@@ -159,7 +160,8 @@ Var DoubleDecoder::encode(Tape& tape, std::span<const int32_t> ids, std::span<co
   nn::Pass pass{positions, &rotary_.table(), &encoder_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
   seen("hidden.embed", x);
-  seen("hidden.enc_embed", x);
+  static const std::string embed = "hidden.enc_embed";  // too long to be made in every pass without allocating
+  seen(embed, x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
     nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
     x = encoder_[i].forward(tape, x, pass, cache ? &columns : nullptr);
@@ -184,7 +186,8 @@ Var DoubleDecoder::hidden(Tape& tape, const Batch& batch) {
   if (!projects) projected = project(tape, memory, read_positions);
   JointAttentionLayer::Pass pass{rows ? batch.positions : batch.writer.positions, &rotary_.table(), &plans_};
   Var x = ops::embedding(tape, embedding_.table(), rows ? batch.ids : batch.writer.ids);
-  seen("hidden.dec_embed", x);
+  static const std::string embed = "hidden.dec_embed";  // too long to be made in every pass without allocating
+  seen(embed, x);
   for (size_t i = 0; i < decoder_.size(); ++i) {
     JointAttentionLayer::Observer report = [&](const char* name, Var v) { seen(fmt::format("dec.{}.{}", i, name), v); };
     x = tape.section(Recompute::layers, [=, layer = &decoder_[i], given = projected[i], rope = &rotary_.table(),

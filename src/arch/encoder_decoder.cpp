@@ -183,7 +183,8 @@ void EncoderDecoder::prepare(Batch& batch, Rng& rng) const {
 Var EncoderDecoder::encode(Tape& tape, std::span<const int32_t> ids, bool gathered) {
   nn::Pass pass = encoder_turns_.pass(config(), rotary_, encoder_plan_);
   Var x = ops::embedding(tape, embedding_.table(), ids);
-  seen("hidden.enc_embed", x);
+  static const std::string embed = "hidden.enc_embed";  // too long to be made in every pass without allocating
+  seen(embed, x);
   for (size_t i = 0; i < encoder_.size(); ++i) {
     nn::CacheColumns columns = gathered ? pass_.no_cache() : nn::CacheColumns();
     x = encoder_[i].forward(tape, x, pass, gathered ? &columns : nullptr);
@@ -198,7 +199,8 @@ Var EncoderDecoder::decode_layers(Tape& tape, std::span<const int32_t> ids, std:
                                   std::span<const ops::KeyValueHeads> memory, const PagePool* cache) {
   nn::Pass own = own_turns_.pass(config(), rotary_, own_plan_), reads{positions, cross_rope(), &memory_plan_};
   Var x = ops::embedding(tape, embedding_.table(), ids);
-  if (!cache) seen("hidden.dec_embed", x);  // a training pass
+  static const std::string embed = "hidden.dec_embed";  // too long to be made in every pass without allocating
+  if (!cache) seen(embed, x);                           // a training pass
   for (size_t i = 0; i < decoder_.size(); ++i) {
     nn::CacheColumns columns = cache ? pass_.layer(*cache, i) : nn::CacheColumns();
     x = decoder_[i].forward(tape, x, memory[i], own, reads, cache ? &columns : nullptr);

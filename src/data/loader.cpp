@@ -96,9 +96,14 @@ void RowStream::next_row(Batch& batch) {
 }
 
 Batch RowStream::next_batch(int64_t rows) {
-  Batch batch = empty_batch(rule_);
-  for (int64_t row = 0; row < rows; ++row) next_row(batch);
+  Batch batch;
+  next_batch(rows, batch);
   return batch;
+}
+
+void RowStream::next_batch(int64_t rows, Batch& batch) {
+  make_empty(batch, rule_);
+  for (int64_t row = 0; row < rows; ++row) next_row(batch);
 }
 
 void RowStream::skip(int64_t rows) {
@@ -106,6 +111,11 @@ void RowStream::skip(int64_t rows) {
     Batch unwanted = empty_batch(rule_);
     next_row(unwanted);
   }
+}
+
+void RowStream::go_to(const RowStream& other) {
+  cursors_ = other.cursors_;
+  last_part_ = other.last_part_;
 }
 
 double RowStream::epochs(size_t part) const {

@@ -44,8 +44,13 @@ class RowStream {
   // The next `rows` rows of rule.length tokens. Two calls for n rows give the same rows as one call for 2n. InputError
   // when no conversation of a part fits into a row.
   Batch next_batch(int64_t rows);
+  // The same in the place of what `batch` was: the memory of its lists is used again.
+  void next_batch(int64_t rows, Batch& batch);
   // As if they had been made and dropped.
   void skip(int64_t rows);
+
+  // To where `other`, a stream of the same data, rule, seed and parts, stands.
+  void go_to(const RowStream& other);
 
   size_t parts() const { return parts_.size(); }
   const Cursor& cursor(size_t part = 0) const { return cursors_.at(part); }

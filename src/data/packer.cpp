@@ -1,6 +1,7 @@
 #include "data/packer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "data/shard.h"
@@ -151,6 +152,23 @@ Batch empty_batch(const PackRule& rule) {
   batch.isolated = rule.isolated || conversations;
   if (conversations) batch.objective = Objective::conversation;
   return batch;
+}
+
+void make_empty(Batch& batch, const PackRule& rule) {
+  Batch old = std::exchange(batch, empty_batch(rule));
+  auto keep = [](auto& list, auto& memory) {
+    memory.clear();
+    list = std::move(memory);
+  };
+  for (auto list : {&Batch::ids, &Batch::positions, &Batch::segments, &Batch::labels, &Batch::boundaries}) {
+    keep(batch.*list, old.*list);
+  }
+  keep(batch.roles, old.roles);
+  for (auto list : {&ReaderSide::ids, &ReaderSide::positions}) keep(batch.reader.*list, old.reader.*list);
+  for (auto list : {&WriterSide::ids, &WriterSide::positions, &WriterSide::labels}) {
+    keep(batch.writer.*list, old.writer.*list);
+  }
+  keep(batch.writer.blocks, old.writer.blocks);
 }
 
 void append_row(Batch& batch, std::span<const int32_t> ids, std::span<const int32_t> segments, const PackRule& rule) {

@@ -100,6 +100,8 @@ class ConversationPacker {
 Batch empty_batch(int64_t length);
 // The same with what the rule says of all rows.
 Batch empty_batch(const PackRule& rule);
+// Makes that of `batch`, whose lists keep their memory.
+void make_empty(Batch& batch, const PackRule& rule);
 
 // Appends a row of batch.length tokens of documents: its ids, segments, positions from 0 (from 0 in each segment when
 // documents are isolated), and labels: the next token, or kIgnoreLabel where the INPUT is BOS or EOS, at the last

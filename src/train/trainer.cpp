@@ -13,6 +13,7 @@
 #include "base/machine.h"
 #include "dist/collectives.h"
 #include "kernels/matrix_library.h"
+#include "train/batch_feed.h"
 #include "train/checkpoint.h"
 #include "train/estimate.h"
 #include "train/init.h"
@@ -31,23 +32,6 @@ constexpr int64_t kMostUnlabelledInRow = 10;
 
 std::string precision_name(const Precision& precision) {
   return precision == Precision::bfloat16() ? "bf16" : "float32";
-}
-
-OrderedJson score_to_json(const HeldOutScore& score) {
-  return {{"heldout_loss", score.loss},
-          {"heldout_bits_per_byte", score.bits_per_byte},
-          {"heldout_accuracy", score.accuracy}};
-}
-
-// JSON has no NaN: a loss that was not finite is null.
-double number_or_nan(const Json& json, const char* key) {
-  auto found = json.find(key);
-  return found != json.end() && found->is_number() ? found->get<double>() : std::nan("");
-}
-
-HeldOutScore score_from_json(const Json& json) {
-  return {number_or_nan(json, "heldout_loss"), number_or_nan(json, "heldout_bits_per_byte"),
-          number_or_nan(json, "heldout_accuracy")};
 }
 
 // What differs between where a run was and where it goes on, in words; empty when its bits will be the same.
@@ -69,14 +53,7 @@ std::optional<TrainResult> finished_before(const RunConfig& config, const RunFol
   bool by_steps = total > 0 && json->value("steps", int64_t{0}) >= total;
   bool by_clock = config.max_seconds > 0 && json->value("max_seconds", 0.0) >= config.max_seconds;
   if (!by_steps && !by_clock) return std::nullopt;
-  TrainResult result;
-  result.end = TrainResult::End::was_finished;
-  result.steps = result.total_steps = json->value("steps", int64_t{0});
-  result.tokens = json->value("tokens", int64_t{0});
-  result.loss = json->value("loss", 0.0);
-  result.tokens_per_second = json->value("tokens_per_second", 0.0);
-  result.seconds = json->value("seconds", 0.0);
-  if (json->contains("heldout_loss") && !(*json)["heldout_loss"].is_null()) result.heldout = score_from_json(*json);
+  TrainResult result = finished_result(*json);
   result.model = folder.model();
   return result;
 }
@@ -138,7 +115,7 @@ class Trainer {
         optimizer_(ctx, model_->parameters(), config.optimizer, model_->config().matrix_rate_factor(),
                    parallel_ ? parallel_->owned() : std::vector<ElementRange>{}),
         step_(*model_, tape_, optimizer_, parallel_),
-        rows_(data.tokens.rows(config.model.max_seq_len, config.data.seed)),
+        feed_(data.tokens.rows(config.model.max_seq_len, config.data.seed), *model_, feed_plan()),
         heldout_(data.tokens.heldout_rows(config.model.max_seq_len, config.eval_rows)),
         checkpoints_(folder.checkpoints()),
         surroundings_{.isa = std::string(isa_name(ctx.isa())),
@@ -186,7 +163,9 @@ class Trainer {
       stopped = !ended_ && decision_.stop;
     }
     all_bytes_sent_ = ranks_.sum(exchanged_.bytes_sent);
+    overlap_.step_seconds += wait_for_checkpoint([&] { finish_saving(); });
     TrainResult result;
+    result.overlap = overlap();
     if (stopped) {
       if (state_.step > 0) save();
       finish_saving();
@@ -230,6 +209,15 @@ class Trainer {
     if (e.disk.total() > e.disk.free) say("warning: the disk may become full; the run then ends with its checkpoints");
   }
 
+  FeedPlan feed_plan() const {
+    return {.micro_batch = config_.micro_batch,
+            .grad_accum = config_.grad_accum,
+            .seed = static_cast<uint64_t>(config_.seed),
+            .objective = objective_of(config_),
+            .share = ranks_.share(),
+            .total_steps = total_};
+  }
+
   // -1: all.
   int64_t own_moments() const {
     return parallel_ && parallel_->zero() ? parallel_->sharding().owned_elements(parallel_->ranks().rank()) : -1;
@@ -258,7 +246,7 @@ class Trainer {
                         .got = state_.tokenizer,
                         .expected = data_.tokenizer.hash()});
     }
-    rows_.restore(state_.cursor, where);
+    feed_.restore(state_.cursor, where);
     saved_ = state_.step;
     if (std::string other = differences(state_.surroundings, surroundings_); !other.empty()) {
       say(fmt::format(
@@ -314,19 +302,11 @@ class Trainer {
     Stopwatch watch;
     double waited_before = waited();
     double factor = rate_factor_now() * state_.guard.rate_scale;
-    const RowShare& share = ranks_.share();
-    batches_.resize(static_cast<size_t>(share.passes));
-    for (int64_t micro = 0; micro < config_.grad_accum; ++micro) {
-      if (!share.has_pass(micro)) {
-        rows_.skip(config_.micro_batch);
-        continue;
-      }
-      // Kept until the next step: the guard looks at them again when something is not finite.
-      Batch& batch = batches_[static_cast<size_t>(micro - share.first_pass)];
-      batch = next_batch(micro);
-      step_.accumulate(batch, share.last_pass(micro));
-    }
-    finish_saving();  // it reads what the optimizer is about to change
+    // Kept until the next step: the guard looks at them again when something is not finite.
+    batches_ = feed_.take(state_.step);
+    for (const Batch& batch : batches_) step_.accumulate(batch, &batch == &batches_.back());
+    // It reads what the optimizer is about to change.
+    wait_for_checkpoint([&] { finish_saving(); });
     last_ = step_.finish(factor);
     learning_rate_ = config_.optimizer.lr * factor;
     ++state_.step;
@@ -339,22 +319,6 @@ class Trainer {
     judgement_ = judge(config_.guard, state_.guard, last_);
     take_into_account();
     show_progress();
-  }
-
-  // This rank's rows of a micro-batch.
-  Batch next_batch(int64_t micro) {
-    Batch packed = rows_.next_batch(config_.micro_batch);
-    packed.objective = objective_of(config_);
-    // A stream of its own for every micro-batch: a resumed run draws what the first one would have drawn.
-    Rng rng(static_cast<uint64_t>(config_.seed), static_cast<uint64_t>(state_.step * config_.grad_accum + micro));
-    const RowShare& share = ranks_.share();
-    if (share.rows == config_.micro_batch) {
-      model_->prepare(packed, rng);
-      return packed;
-    }
-    Batch prepared = packed;
-    model_->prepare(prepared, rng);
-    return rows_of_prepared(*model_, packed, prepared, share.first_row, share.first_row + share.rows);
   }
 
   void record(const OrderedJson& line) {
@@ -471,7 +435,7 @@ class Trainer {
     bool best = due(state_.step, config_.eval_every) && validate();
     if (!best && !checkpoint_due()) return;
     state_.anchor = state_.step;
-    save();
+    overlap_.step_seconds += wait_for_checkpoint([&] { save(); });
   }
 
   // Loss: mean over the steps since the line before.
@@ -500,9 +464,9 @@ class Trainer {
   bool validate() {
     if (!hooks_.validate) return false;
     HeldOutScore score = ranks_.leads() ? score_heldout() : HeldOutScore{};
-    if (parallel_) score = score_from_json(parse_json(ranks_.led(score_to_json(score).dump()), "rank 0"));
+    if (parallel_) score = score_from_json(parse_json(ranks_.led(to_json(score).dump()), "rank 0"));
     OrderedJson line = {{"step", state_.step}, {"tokens", state_.tokens}};
-    line.update(score_to_json(score));
+    line.update(to_json(score));
     state_.heldout = Json::parse(line.dump());
     if (ranks_.leads() && hooks_.evaluate) add_evaluation(line);
     record(line);
@@ -545,7 +509,7 @@ class Trainer {
     state_.log_bytes = recorder_->log_bytes();
     state_.seconds = seconds();
     state_.updates = optimizer_.updates();
-    state_.cursor = Json::parse(rows_.state().dump());
+    state_.cursor = Json::parse(feed_.rows().state().dump());
     state_.tokenizer = data_.tokenizer.hash();
     state_.surroundings = surroundings_;
     // Two to go back to: the parameters of the newest one have not been tried yet.
@@ -553,21 +517,46 @@ class Trainer {
                         .best = state_.best.step,
                         .anchors = config_.guard.max_rollbacks > 0 ? 2 : 0};
     auto write = [this, before, state = state_, retention, moments = std::move(moments)] {
+      Stopwatch watch;
       saying_which_checkpoint(state.step, before, [&] { checkpoints_.save(state, optimizer_, retention, moments); });
+      return watch.seconds();
     };
     saving_ = std::async(std::launch::async, std::move(write));
   }
 
   // Behind it the checkpoint is on the disk; throws what kept it from that.
   void finish_saving() {
-    if (saving_.valid()) saving_.get();
+    if (!saving_.valid()) return;
+    overlap_.checkpoint_seconds += saving_.get();
+    ++overlap_.checkpoints;
+  }
+
+  // What a job keeps steps from going on counts as waiting; returns its seconds.
+  template <class Job>
+  double wait_for_checkpoint(const Job& job) {
+    Stopwatch watch;
+    job();
+    const double passed = watch.seconds();
+    overlap_.checkpoint_wait_seconds += passed;
+    return passed;
+  }
+
+  // So far.
+  OverlapResult overlap() const {
+    OverlapResult o = overlap_;
+    o.steps = exchanged_.steps;
+    o.step_seconds += exchanged_.step_seconds;
+    o.data_seconds = feed_.make_seconds();
+    o.data_wait_seconds = feed_.wait_seconds();
+    return o;
   }
 
   // A small source with a large weight may have been read more often than one thinks.
   void say_epochs() const {
-    if (rows_.parts() < 2) return;
-    for (size_t i = 0; i < rows_.parts(); ++i) {
-      say(fmt::format("{}: read {:.2f} times", data_.tokens.sources()[i].name, rows_.epochs(i)));
+    const RowStream& rows = feed_.rows();
+    if (rows.parts() < 2) return;
+    for (size_t i = 0; i < rows.parts(); ++i) {
+      say(fmt::format("{}: read {:.2f} times", data_.tokens.sources()[i].name, rows.epochs(i)));
     }
   }
 
@@ -633,18 +622,19 @@ class Trainer {
   DataParallel* parallel_;  // null: alone
   Optimizer optimizer_;
   TrainingStep step_;
-  RowStream rows_;
+  BatchFeed feed_;
   HeldOut heldout_;
   CheckpointStore checkpoints_;
   Surroundings surroundings_;
   std::optional<RunRecorder> recorder_;
 
   RunState state_;
-  std::vector<Batch> batches_;  // of the last step
+  std::span<const Batch> batches_;  // of the last step
   StepResult last_;
   Judgement judgement_;
   RunRanks::Decision decision_;
   Exchanged exchanged_;
+  OverlapResult overlap_;       // what checkpoints took
   int64_t all_bytes_sent_ = 0;  // of all ranks
   double learning_rate_ = 0;
   bool ended_ = false;
@@ -656,35 +646,10 @@ class Trainer {
   double average_step_ = 0;
   Stopwatch watch_;
   Stopwatch window_watch_;
-  std::future<void> saving_;  // the last member: gone before what it reads
+  std::future<double> saving_;  // the last member: gone before what it reads
 };
 
 }  // namespace
-
-namespace {
-
-OrderedJson communication_to_json(const CommunicationResult& c) {
-  return {{"ranks", c.ranks},
-          {"zero", c.zero},
-          {"bytes_per_step", c.bytes_per_step},
-          {"wait_seconds", c.wait_seconds},
-          {"wait_share", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0}};
-}
-
-}  // namespace
-
-OrderedJson to_json(const TrainResult& result) {
-  OrderedJson json = {{"steps", result.steps}, {"tokens", result.tokens}, {"loss", result.loss}};
-  if (result.heldout) {
-    json.update(score_to_json(*result.heldout));
-  } else {
-    json["heldout_loss"] = json["heldout_bits_per_byte"] = json["heldout_accuracy"] = nullptr;
-  }
-  json["tokens_per_second"] = result.tokens_per_second;
-  json["model"] = result.model.string();
-  json["communication"] = result.communication ? communication_to_json(*result.communication) : OrderedJson();
-  return json;
-}
 
 int64_t predicted_step_bytes(const RunConfig& config, const ParameterStore& parameters, int ranks) {
   int64_t decisions = config.max_seconds > 0 ? 2 : 1;

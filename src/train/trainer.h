@@ -13,14 +13,9 @@
 #include "dist/communicator.h"
 #include "train/run_config.h"
 #include "train/run_data.h"
+#include "train/train_result.h"
 
 namespace tandem {
-
-struct HeldOutScore {
-  double loss = 0;           // nats per labelled token
-  double bits_per_byte = 0;  // of the labelled tokens' text
-  double accuracy = 0;       // share of labelled tokens whose logit is the largest
-};
 
 // The run's loss or gradients left the finite numbers and did not come back.
 class Diverged : public JobError {
@@ -56,32 +51,6 @@ struct TrainHooks {
   // reports; any rank's should_stop stops all of them behind the same step.
   Communicator* ranks = nullptr;
 };
-
-// What rank 0 did for the others and they for it, in this start.
-struct CommunicationResult {
-  int ranks = 1;
-  bool zero = false;
-  double bytes_per_step = 0;  // sent by all ranks together, on average over the steps
-  double wait_seconds = 0;    // of rank 0, inside steps: what did not run beside its computing
-  double step_seconds = 0;    // of rank 0, in those steps
-};
-
-struct TrainResult {
-  enum class End { finished, stopped, was_finished };
-  End end = End::finished;
-  int64_t steps = 0;
-  int64_t total_steps = 0;
-  int64_t tokens = 0;
-  double loss = 0;  // of the last step that changed the parameters
-  std::optional<HeldOutScore> heldout;
-  double tokens_per_second = 0;                      // of this start, validations and checkpoints included
-  double seconds = 0;                                // spent training, earlier starts included
-  std::filesystem::path model;                       // the model folder
-  std::optional<CommunicationResult> communication;  // of several ranks
-};
-
-// The object that `train --json` prints.
-OrderedJson to_json(const TrainResult& result);
 
 // Bytes that `ranks` ranks together send in a step of the run: a prediction of CommunicationResult::bytes_per_step.
 int64_t predicted_step_bytes(const RunConfig& config, const ParameterStore& parameters, int ranks);
