@@ -151,19 +151,6 @@ std::string machine_line(const std::vector<LoadedContender>& models, Context& ct
   return processor_name();
 }
 
-// Options of a verb as they were given, without those that say where the result goes.
-std::string given(const CLI::App& verb) {
-  std::string text;
-  for (const CLI::Option* option : verb.get_options()) {
-    std::string name = option->get_name();
-    if (option->count() == 0 || name == "--output" || name == "--json") continue;
-    if (name.starts_with("-")) text += " " + name;
-    if (option->get_items_expected_max() == 0) continue;  // a flag
-    for (const std::string& value : option->results()) text += " " + value;
-  }
-  return text;
-}
-
 int run(const Options& options) {
   if (!options.output.empty()) create_folder(options.output);
   ComparisonPlan plan = make_plan(options);
@@ -241,7 +228,7 @@ void add_bench_compare(CLI::App& bench, Action& action) {
   verb->add_option("--output", options->output, "Folder for JSON, Markdown, pictures and a page");
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, verb, &action] {
-    options->command = "tandem bench compare" + given(*verb);
+    options->command = "tandem bench compare" + options_given(*verb);
     action = [options] { return run(*options); };
   });
 }

@@ -7,6 +7,7 @@
 #include "formats/chrome_trace.h"
 #include "output.h"
 #include "ranks.h"
+#include "step_report.h"
 #include "train/init.h"
 #include "training_speed.h"
 #include "training_sweep.h"
@@ -25,31 +26,8 @@ struct BenchTrainOptions {
   std::string output;
   std::string trace;
   bool json = false;
+  std::string command;  // as it was given
 };
-
-void print_table(const OrderedJson& j) {
-  fmt::print(
-      "{} in {}: {:.0f} tokens/s (best {:.0f}), {:.1f} % of {:.0f} GFLOP/s, peak memory {:.0f} MiB (predicted "
-      "{:.0f})\n",
-      j["config"].get<std::string>(), j["precision"].get<std::string>(), j["tokens_per_second"].get<double>(),
-      j["tokens_per_second_best"].get<double>(), 100 * j["mfu"].get<double>(), j["peak_flops"].get<double>() / 1e9,
-      j["peak_rss_bytes"].get<double>() / (1 << 20), j["predicted_memory"]["total"].get<double>() / (1 << 20));
-  if (const OrderedJson& c = j["communication"]; !c.is_null()) {
-    fmt::print("{} ranks: {:.1f} MB sent per step, rank 0 waited {:.1f} % of the time\n", c["ranks"].get<int>(),
-               c["bytes_per_step"].get<double>() / 1e6, 100 * c["wait_share"].get<double>());
-  }
-  fmt::print("{:<24} {:>7} {:>10} {:>7} {:>10} {:>8}   {}\n", "op", "calls", "seconds", "share", "GFLOP/s", "GB/s",
-             "share of its bound");
-  for (const auto& op : j["ops"]) {
-    std::string bound;
-    if (!op["bound"].is_null()) {
-      bound = fmt::format("{:.0f} % ({})", 100 * op["share_of_bound"].get<double>(), op["bound"].get<std::string>());
-    }
-    fmt::print("{:<24} {:>7} {:>10.4f} {:>6.1f}% {:>10.1f} {:>8.1f}   {}\n", op["op"].get<std::string>(),
-               op["calls"].get<int64_t>(), op["seconds"].get<double>(), 100 * op["share"].get<double>(),
-               op["flops_per_second"].get<double>() / 1e9, op["bytes_per_second"].get<double>() / 1e9, bound);
-  }
-}
 
 // A step of the published runs is a million tokens; one row for each rank is enough to see the speed. What the command
 // line names stands behind these and wins.
@@ -74,6 +52,7 @@ int bench_on(Communicator& ranks, const BenchTrainOptions& options) {
                                   .output = options.output,
                                   .json = options.json});
   }
+  if (!options.output.empty() && ranks.rank() == 0) create_folder(options.output);
   RunConfig run = load_run_config(options.config, with_small_step(options.overrides, ranks.size()));
   with_step_of(run, options.step_tokens, ranks.size());
   TrainingSpeed measured = measure_training(ranks, run, speed_options(options));
@@ -83,10 +62,11 @@ int bench_on(Communicator& ranks, const BenchTrainOptions& options) {
   }
   OrderedJson result{{"config", options.config}};
   result.update(to_json(measured));
+  if (!options.output.empty()) write_step_report(options.output, result, options.command);
   if (options.json) {
     write_json(result);
   } else {
-    print_table(result);
+    write_output(step_text(result));
   }
   return 0;
 }
@@ -118,12 +98,14 @@ void add_bench_train(CLI::App& bench, Action& action) {
   verb->add_option("--rounds", options->rounds, "with --sweep: go through the values so often, and keep the medians")
       ->check(CLI::Range(1, 1000))
       ->needs(sweep);
-  verb->add_option("--output", options->output, "with --sweep: write a table and pictures to this folder")
-      ->needs(sweep);
+  verb->add_option("--output", options->output, "write tables and pictures to this folder");
   verb->add_option("--trace", options->trace, "write one step as a trace for chrome://tracing or Perfetto")
       ->excludes(sweep);
   verb->add_flag("--json", options->json, "print one JSON object");
-  verb->callback([options, &action] { action = [options] { return run_bench_train(*options); }; });
+  verb->callback([options, verb, &action] {
+    options->command = "tandem bench train" + options_given(*verb);
+    action = [options] { return run_bench_train(*options); };
+  });
 }
 
 }  // namespace tandem::app

@@ -21,17 +21,42 @@ namespace {
 // Measuring the machine's peak takes about a second.
 constexpr size_t kStepsBetweenPeaks = 8;
 
-// One optimizer step of this rank's micro-batches.
-double one_step(TrainingStep& step, const Model& model, const Batch& rows, int64_t passes, Rng& rng) {
+// One optimizer step of this rank's micro-batches. `batch` keeps its memory from step to step.
+double one_step(TrainingStep& step, const Model& model, const Batch& rows, int64_t passes, Rng& rng, Batch& batch) {
   Stopwatch watch;
   for (int64_t micro = 0; micro < passes; ++micro) {
-    Batch batch = rows;
+    batch = rows;
     model.prepare(batch, rng);
     step.accumulate(batch, micro == passes - 1);
   }
   step.finish(0.01);
   return watch.seconds();
 }
+
+// Adds what happens in its lifetime.
+class CostsOfStep {
+ public:
+  CostsOfStep(StepCosts& costs, const Tape& tape, Context& ctx) : costs_(costs), tape_(tape), ctx_(ctx) {}
+  CostsOfStep(const CostsOfStep&) = delete;
+  CostsOfStep& operator=(const CostsOfStep&) = delete;
+  ~CostsOfStep() {
+    costs_.heap_bytes += heap_bytes() - heap_bytes_;
+    PageFaults now = page_faults();
+    costs_.page_faults.push_back(static_cast<double>(now.minor + now.major - faults_.minor - faults_.major));
+    costs_.major_page_faults.push_back(static_cast<double>(now.major - faults_.major));
+    costs_.arena_allocations += allocations() - allocations_;
+  }
+
+ private:
+  int64_t allocations() const { return tape_.system_allocations() + ctx_.scratch().system_allocations(); }
+
+  StepCosts& costs_;
+  const Tape& tape_;
+  Context& ctx_;
+  int64_t allocations_ = allocations();
+  PageFaults faults_ = page_faults();
+  int64_t heap_bytes_ = heap_bytes();
+};
 
 // From here on the most memory that the process holds is counted anew. Where the system does not allow that, it is the
 // most since the program began.
@@ -79,12 +104,17 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
                     .exchange_bytes = parallel ? parallel->buffer_bytes() : 0});
   m.predicted.program = program_bytes(0);
   model->parameters().initialise(static_cast<uint64_t>(run.seed));
-  one_step(step, *model, batch, share.passes, rng);  // prepares primitives, touches memory
+  Batch prepared;
+  auto steady_step = [&] {
+    CostsOfStep costs(m.costs, tape, ctx);
+    return one_step(step, *model, batch, share.passes, rng, prepared);
+  };
+  one_step(step, *model, batch, share.passes, rng, prepared);  // prepares primitives, touches memory
   Stopwatch watch;
   bool more = true;
   while (more) {
     Traffic before = ranks.traffic();
-    m.step_seconds.push_back(one_step(step, *model, batch, share.passes, rng));
+    m.step_seconds.push_back(steady_step());
     m.bytes_per_step = ranks.traffic().bytes_sent - before.bytes_sent;
     m.wait_seconds += ranks.traffic().wait_seconds - before.wait_seconds;
     // Of training alone: measuring the peak rate reads a large buffer of its own.
@@ -108,7 +138,7 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
   if (options.profile) {
     ctx.profiler().enable(true);
     ctx.profiler().keep_events(true);
-    m.profiled_seconds = one_step(step, *model, batch, share.passes, rng);
+    m.profiled_seconds = one_step(step, *model, batch, share.passes, rng, prepared);
     m.ops = ctx.profiler().entries();
     m.events = ctx.profiler().events();
   }
@@ -175,6 +205,30 @@ OrderedJson ops_json(const TrainingSpeed& m) {
 
 }  // namespace
 
+namespace {
+
+// Bytes read and written by ops of this name.
+OrderedJson bytes_of(const TrainingSpeed& m, std::string_view name) {
+  if (m.ops.empty()) return nullptr;
+  double bytes = 0;
+  for (const ProfileEntry& op : m.ops) {
+    if (op.name == name) bytes += op.bytes;
+  }
+  return bytes;
+}
+
+OrderedJson steady_json(const TrainingSpeed& m) {
+  return {{"page_faults", median(m.costs.page_faults)},
+          {"page_faults_most", *std::max_element(m.costs.page_faults.begin(), m.costs.page_faults.end())},
+          {"major_page_faults", median(m.costs.major_page_faults)},
+          {"arena_allocations", m.costs.arena_allocations},
+          {"heap_growth_bytes", m.costs.heap_bytes},
+          {"converted_bytes", bytes_of(m, "convert")},
+          {"copied_bytes", bytes_of(m, "copy rows")}};
+}
+
+}  // namespace
+
 OrderedJson to_json(const TrainingSpeed& m) {
   double seconds = median(m.step_seconds);
   double best = *std::min_element(m.step_seconds.begin(), m.step_seconds.end());
@@ -193,6 +247,7 @@ OrderedJson to_json(const TrainingSpeed& m) {
                   {"peak_read_bytes_per_second", m.peak.read_bytes_per_second},
                   {"peak_rss_bytes", m.peak_rss_bytes},
                   {"predicted_memory", to_json(m.predicted)},
+                  {"steady_step", steady_json(m)},
                   {"communication", nullptr}};
   if (m.ranks > 1) {
     double all_seconds = std::accumulate(m.step_seconds.begin(), m.step_seconds.end(), 0.0);

@@ -15,11 +15,19 @@
 
 namespace tandem::app {
 
+// What the timed steps, all of them steady, asked for besides arithmetic: the budget in docs/performance.md.
+struct StepCosts {
+  std::vector<double> page_faults, major_page_faults;  // of each step, of the whole process
+  int64_t arena_allocations = 0;                       // of all steps: from the system, by arenas and pools
+  int64_t heap_bytes = 0;                              // of all steps: growth of the heap
+};
+
 struct TrainingSpeed {
   std::vector<double> step_seconds;
   std::vector<ProfileEntry> ops;
   std::vector<ProfileEvent> events;
   double profiled_seconds = 0;
+  StepCosts costs;
   kernels::Peak peak;
   double peak_flops = 0;  // of the precision, of all ranks together
   double rank_peak_flops = 0;

@@ -1,5 +1,8 @@
 #include "base/machine.h"
 
+#include <malloc.h>
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <charconv>
 #include <fstream>
@@ -104,6 +107,17 @@ ProcessMemory process_memory(const fs::path& root) {
           .files = kilobytes(value_of(status, "RssFile")),
           .program = program_pages(root / "proc/self/smaps", program),
           .peak = kilobytes(value_of(status, "VmHWM"))};
+}
+
+PageFaults page_faults() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return {.minor = usage.ru_minflt, .major = usage.ru_majflt};
+}
+
+int64_t heap_bytes() {
+  struct mallinfo2 heap = ::mallinfo2();
+  return static_cast<int64_t>(heap.uordblks + heap.hblkhd);
 }
 
 }  // namespace tandem

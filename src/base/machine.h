@@ -27,4 +27,15 @@ struct ProcessMemory {
 
 ProcessMemory process_memory(const std::filesystem::path& root = "/");
 
+// Of this process so far: pages that were mapped at their first use, and those that were read from a disk for it.
+struct PageFaults {
+  int64_t minor = 0;
+  int64_t major = 0;
+};
+
+PageFaults page_faults();
+
+// Bytes that malloc has given out and not got back, in all threads.
+int64_t heap_bytes();
+
 }  // namespace tandem

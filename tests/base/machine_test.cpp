@@ -1,6 +1,9 @@
 #include "base/machine.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <vector>
 
 #include "base/temporary_folder.h"
 
@@ -74,6 +77,30 @@ TEST_F(Machine, KnowsThisProcess) {
   EXPECT_GT(real.program, 0);
   EXPECT_LE(real.program, real.files + (1 << 20));
   EXPECT_GE(real.peak, real.resident);
+}
+
+TEST(MachineCounters, TouchedPagesAreFaults) {
+  const size_t bytes = size_t{8} << 20;
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ::madvise(memory, bytes, MADV_NOHUGEPAGE);
+  PageFaults before = page_faults();
+  for (size_t at = 0; at < bytes; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
+  PageFaults after = page_faults();
+  EXPECT_GE(after.minor - before.minor, 2048);
+  EXPECT_GE(after.major, before.major);
+  ::munmap(memory, bytes);
+}
+
+TEST(MachineCounters, HeapCountsWhatIsHeld) {
+  int64_t before = heap_bytes();
+  if (before == 0) GTEST_SKIP() << "another allocator stands in for malloc";
+  for (size_t bytes : {size_t{5000}, size_t{64} << 20}) {
+    std::vector<char> held(bytes, 1);
+    EXPECT_GE(heap_bytes() - before, static_cast<int64_t>(bytes));
+    EXPECT_LT(heap_bytes() - before, static_cast<int64_t>(bytes) + 100'000);
+  }
+  EXPECT_LT(heap_bytes() - before, 100'000);
 }
 
 }  // namespace
