@@ -172,9 +172,11 @@ void label_suffixes(Batch& batch, const ModelConfig& config) {
 
 std::vector<WriterBlock> text_blocks(const Batch& batch) {
   check_boundaries(batch);
+  const std::vector<TokenRange> texts = batch.texts();
   std::vector<WriterBlock> blocks;
+  blocks.reserve(batch.boundaries.size() + texts.size());
   auto next = batch.boundaries.begin();
-  for (const TokenRange& text : batch.texts()) {
+  for (const TokenRange& text : texts) {
     int64_t begin = text.begin;
     auto close = [&](int64_t end) {
       blocks.push_back({{begin, end}, {text.begin, std::max(begin, text.begin + 1)}});

@@ -19,8 +19,8 @@ constexpr double kMargin = 24;
 constexpr double kTop = 84;     // above the first group: title and legend
 constexpr double kBottom = 58;  // below the last one: numbers and label of the axis
 constexpr double kBar = 9;
-constexpr double kGap = 10;    // between groups
-constexpr double kNote = 110;  // for what stands behind the longest bar
+constexpr double kGap = 10;  // between groups
+constexpr double kBeforeNote = 8;
 constexpr size_t kLongestLabel = 32;
 
 double group_height(const BarChart& chart) { return kBar * static_cast<double>(chart.series.size()) + kGap; }
@@ -81,9 +81,19 @@ void draw_groups(Pen& pen, const BarChart& chart, const Axis& axis, double left,
       pen.box(left, top + kBar * static_cast<double>(i), axis.position(group.values[i]) * (right - left), kBar - 1);
     }
     pen.colour(kQuiet);
-    pen.text(left + axis.position(longest(group)) * (right - left) + 8, middle, clean_text(group.note));
+    pen.text(left + axis.position(longest(group)) * (right - left) + kBeforeNote, middle, clean_text(group.note));
     top += group_height(chart);
   }
+}
+
+// Where the axis ends: all notes have room behind their bars.
+double right_end(Pen& pen, const BarChart& chart, const Axis& axis, double left) {
+  double width = kWidth - kMargin - left;
+  for (const BarGroup& group : chart.groups) {
+    double room = kWidth - kMargin - left - kBeforeNote - pen.text_width(clean_text(group.note));
+    if (double at = axis.position(longest(group)); at > 0) width = std::min(width, std::max(room, kMargin) / at);
+  }
+  return left + width;
 }
 
 void draw(Pen& pen, const BarChart& chart) {
@@ -105,7 +115,7 @@ void draw(Pen& pen, const BarChart& chart) {
     return;
   }
   Axis axis = make_axis(Scale::linear, 0, most, 8);
-  double left = kMargin + widest + 8, right = kWidth - kMargin - kNote;
+  double left = kMargin + widest + 8, right = right_end(pen, chart, axis, left);
   draw_axis(pen, chart, axis, left, right);
   pen.font(12);
   draw_groups(pen, chart, axis, left, right);

@@ -4,6 +4,7 @@ namespace tandem {
 
 std::vector<TokenRange> Batch::texts() const {
   std::vector<TokenRange> texts;
+  texts.reserve(static_cast<size_t>(rows));  // at least
   for (int64_t row = 0; row < rows; ++row) {
     int64_t begin = row * length, end = begin + length;
     if (!isolated) {

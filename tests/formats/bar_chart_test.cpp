@@ -54,6 +54,20 @@ TEST(BarChart, PicturesGrowWithTheirGroups) {
   EXPECT_GT(Picture(bar_chart_png(chart)).height(), two);
 }
 
+TEST(BarChart, LongNotesHaveTheirPlace) {
+  BarChart chart = two_groups();
+  chart.groups[0].note = "60.0 % of the step, 83 % of what the machine allows";
+  chart.groups[1].note = chart.groups[0].note + ", and a little more than that";
+  Picture picture(bar_chart_png(chart));
+  for (int y = 0; y < picture.height(); ++y) {
+    for (int x = picture.width() - 40; x < picture.width(); ++x)
+      ASSERT_EQ(picture.pixel(x, y), kWhite) << x << " " << y;
+  }
+  std::vector<int> bars = bar_lengths(picture, kBlue);
+  EXPECT_GT(bars.front(), 400);
+  EXPECT_NEAR(bars.back(), bars.front() / 10.0, 2);
+}
+
 TEST(BarChart, WhatIsNotThereIsNotDrawn) {
   BarChart chart = two_groups();
   for (BarGroup& group : chart.groups) group.values[1] = NAN;
