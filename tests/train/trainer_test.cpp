@@ -181,6 +181,23 @@ TEST_F(TrainerRuns, ModelLostBehindTheLastCheckpointIsWrittenAgain) {
   EXPECT_EQ(log_lines(config).size(), lines);
 }
 
+TEST_F(TrainerRuns, SaysWhatRanBesideItsSteps) {
+  RunConfig config = config_in("run");
+  config.steps = 7;
+  config.checkpoint_every = 2;
+  config.eval_every = 0;
+  TrainResult result = run(config);
+  ASSERT_TRUE(result.overlap);
+  const OverlapResult& o = *result.overlap;
+  EXPECT_EQ(o.steps, 7);
+  EXPECT_EQ(o.checkpoints, 3);  // 2, 4 and 6; the last one has no step beside it
+  EXPECT_GT(o.data_seconds, 0);
+  EXPECT_GT(o.checkpoint_seconds, 0);
+  EXPECT_GT(o.checkpoint_wait_seconds, 0);
+  EXPECT_LE(o.data_wait_seconds + o.checkpoint_wait_seconds, o.step_seconds);
+  EXPECT_LE(o.step_seconds, result.seconds);
+}
+
 TEST_F(TrainerRuns, MoreStepsGoOn) {
   RunConfig config = config_in("run");
   run(config);
