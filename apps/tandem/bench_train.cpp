@@ -21,7 +21,9 @@ struct BenchTrainOptions {
   double seconds = 10;
   int64_t steps = 3;
   int64_t step_tokens = 0;
+  int64_t documents = 0;
   std::string sweep;
+  std::vector<std::string> with;
   int rounds = 1;
   std::string output;
   std::string trace;
@@ -38,13 +40,15 @@ std::vector<std::string> with_small_step(const std::vector<std::string>& overrid
 }
 
 SpeedOptions speed_options(const BenchTrainOptions& options) {
-  return {.config = options.config, .seconds = options.seconds, .min_steps = options.steps};
+  return {
+      .config = options.config, .seconds = options.seconds, .min_steps = options.steps, .documents = options.documents};
 }
 
 int bench_on(Communicator& ranks, const BenchTrainOptions& options) {
   if (!options.sweep.empty()) {
     return training_sweep(ranks, {.config = options.config,
                                   .sweep = options.sweep,
+                                  .with = options.with,
                                   .overrides = with_small_step(options.overrides, ranks.size()),
                                   .step_tokens = options.step_tokens,
                                   .speed = speed_options(options),
@@ -92,9 +96,15 @@ void add_bench_train(CLI::App& bench, Action& action) {
   verb->add_option("--step-tokens", options->step_tokens,
                    "grad_accum is chosen so that a step has so many tokens, whatever the rows' length")
       ->check(CLI::PositiveNumber);
-  CLI::Option* sweep =
-      verb->add_option("--sweep", options->sweep,
-                       "KEY=V1,V2,..: one measurement for each value, such as model.max_seq_len=512,1024,2048");
+  verb->add_option("--documents", options->documents,
+                   "rows are made of documents of so many tokens, which cannot see each other")
+      ->check(CLI::PositiveNumber);
+  CLI::Option* sweep = verb->add_option(
+      "--sweep", options->sweep,
+      "KEY=V1,V2,..: one measurement for each value, such as model.max_seq_len=512,1024,2048; or documents=V1,V2,..");
+  verb->add_option("--with", options->with, "KEY=W1,W2,..: another setting that changes together with --sweep's")
+      ->allow_extra_args(false)
+      ->needs(sweep);
   verb->add_option("--rounds", options->rounds, "with --sweep: go through the values so often, and keep the medians")
       ->check(CLI::Range(1, 1000))
       ->needs(sweep);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/statistics.h"
@@ -74,9 +75,24 @@ double total(Communicator& ranks, double value) {
   return value;
 }
 
+// Of rows made of documents that cannot see each other: that of rows of their length.
+double needed_flops(ModelConfig config, Precision precision, int64_t documents) {
+  if (documents > 0) config.max_seq_len = documents;
+  return make_model(config, precision, ParameterStore::Gradients::none, "documents")->costs().flops_per_training_token;
+}
+
+void check_documents(int64_t documents, int64_t row) {
+  if (documents <= row && (documents == 0 || row % documents == 0)) return;
+  throw InputError({.what = "rows that are not made of whole documents",
+                    .where = "documents",
+                    .got = std::to_string(documents),
+                    .expected = fmt::format("a divisor of model.max_seq_len, {}", row)});
+}
+
 }  // namespace
 
 TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const SpeedOptions& options) {
+  check_documents(options.documents, run.model.max_seq_len);
   forget_peak_memory();
   Context ctx(threads_for(ranks, static_cast<int>(run.threads)));
   Precision precision = choose_precision(run.precision, ctx.isa());
@@ -91,7 +107,8 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
   tape.set_recompute(run.recompute);
   TrainingStep step(*model, tape, optimizer, parallel ? &*parallel : nullptr);
   Rng rng(static_cast<uint64_t>(run.seed), 0);
-  Batch batch = random_rows(config, objective_of(run), share.rows, rng);
+  auto rows = [&](int64_t count) { return random_rows(config, objective_of(run), count, rng, options.documents); };
+  Batch batch = rows(share.rows);
 
   TrainingSpeed m;
   // While nothing of the model is in memory yet.
@@ -99,7 +116,7 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
       model_memory({.ctx = ctx,
                     .config = share_of(run, share),
                     .model = *model,
-                    .rows = [&](int64_t rows) { return random_rows(config, objective_of(run), rows, rng); },
+                    .rows = rows,
                     .moment_elements = parallel && run.zero ? parallel->sharding().owned_elements(ranks.rank()) : -1,
                     .exchange_bytes = parallel ? parallel->buffer_bytes() : 0});
   m.predicted.program = program_bytes(0);
@@ -142,7 +159,7 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
     m.ops = ctx.profiler().entries();
     m.events = ctx.profiler().events();
   }
-  m.flops_per_token = model->costs().flops_per_training_token;
+  m.flops_per_token = needed_flops(config, precision, options.documents);
   m.tokens_per_step = run.tokens_per_step();
   m.parameters = model->parameters().elements();
   m.non_embedding_parameters = model->non_embedding_parameters();

@@ -49,7 +49,8 @@ struct SpeedOptions {
   std::string config;   // by which errors name it
   double seconds = 10;  // of steps, about
   int64_t min_steps = 3;
-  bool profile = true;  // one more step, whose operations are listed
+  int64_t documents = 0;  // tokens of a document, of which a row has several that do not see each other; 0: one
+  bool profile = true;    // one more step, whose operations are listed
 };
 
 TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const SpeedOptions& options);

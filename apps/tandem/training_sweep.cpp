@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/statistics.h"
+#include "base/toml.h"
 #include "output.h"
 #include "pictures.h"
 #include "train/init.h"
@@ -18,12 +19,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The one key that is not of the config: the length of a row's documents.
+constexpr std::string_view kDocuments = "documents";
+
 struct Point {
   std::string value;
-  TrainingSpeed speed;  // of the last round, with the steps of all
+  std::vector<std::string> with;  // KEY=VALUE of what changes with it
+  TrainingSpeed speed;            // of the last round, with the steps of all
 
   double rate() const { return static_cast<double>(speed.tokens_per_step) / median(speed.step_seconds); }
-  double flops() const { return rate() * speed.flops_per_token; }
+  // Of the fastest step. Values are compared by it: what else a machine does only ever slows steps down, and rarely the
+  // same for all values.
+  double best_rate() const {
+    return static_cast<double>(speed.tokens_per_step) /
+           *std::min_element(speed.step_seconds.begin(), speed.step_seconds.end());
+  }
+  double flops() const { return best_rate() * speed.flops_per_token; }
 };
 
 struct Sweep {
@@ -31,31 +42,62 @@ struct Sweep {
   std::vector<Point> points;
 };
 
-Sweep parse(const std::string& text) {
+struct Values {
+  std::string key;
+  std::vector<std::string> values;
+};
+
+Values parse(const std::string& text, const char* option) {
   size_t equals = text.find('=');
-  Sweep sweep{.key = text.substr(0, equals), .points = {}};
+  Values all{.key = text.substr(0, equals), .values = {}};
   for (size_t at = equals; at != std::string::npos;) {
     size_t end = text.find(',', at + 1);
-    sweep.points.push_back({.value = text.substr(at + 1, end == std::string::npos ? end : end - at - 1), .speed = {}});
+    all.values.push_back(text.substr(at + 1, end == std::string::npos ? end : end - at - 1));
     at = end;
   }
-  bool empty = std::any_of(sweep.points.begin(), sweep.points.end(), [](const Point& p) { return p.value.empty(); });
-  if (sweep.key.empty() || sweep.points.empty() || empty) {
-    throw InputError({.what = "bad --sweep",
+  bool empty = std::any_of(all.values.begin(), all.values.end(), [](const std::string& v) { return v.empty(); });
+  if (all.key.empty() || all.values.empty() || empty) {
+    throw InputError({.what = "no key and values",
+                      .where = option,
                       .got = text,
                       .expected = "KEY=V1,V2,..",
-                      .hint = "for example --sweep model.max_seq_len=512,1024,2048"});
+                      .hint = fmt::format("for example {} model.max_seq_len=512,1024,2048", option)});
+  }
+  return all;
+}
+
+Sweep make_sweep(const TrainingSweepOptions& options) {
+  Values swept = parse(options.sweep, "--sweep");
+  Sweep sweep{.key = swept.key, .points = {}};
+  for (const std::string& value : swept.values) sweep.points.push_back({.value = value, .with = {}, .speed = {}});
+  for (const std::string& text : options.with) {
+    Values with = parse(text, "--with");
+    if (with.values.size() != sweep.points.size()) {
+      throw InputError({.what = "not as many values as --sweep has",
+                        .where = "--with",
+                        .got = fmt::format("{} values of {}", with.values.size(), with.key),
+                        .expected = fmt::format("{}", sweep.points.size())});
+    }
+    for (size_t i = 0; i < with.values.size(); ++i) sweep.points[i].with.push_back(with.key + "=" + with.values[i]);
   }
   return sweep;
 }
 
 void measure(Communicator& ranks, const TrainingSweepOptions& options, const std::string& key, Point& point) {
   std::vector<std::string> overrides = options.overrides;
-  overrides.push_back(key + "=" + point.value);
+  overrides.insert(overrides.end(), point.with.begin(), point.with.end());
+  SpeedOptions speed = options.speed;
+  if (key == kDocuments) {
+    FieldList fields;
+    fields.add(std::string(kDocuments), speed.documents, "tokens");
+    apply_override(fields, key + "=" + point.value);
+  } else {
+    overrides.push_back(key + "=" + point.value);
+  }
   RunConfig run = load_run_config(options.config, overrides);
   with_step_of(run, options.step_tokens, ranks.size());
   std::vector<double> earlier = point.speed.step_seconds;
-  point.speed = measure_training(ranks, run, options.speed);
+  point.speed = measure_training(ranks, run, speed);
   point.speed.step_seconds.insert(point.speed.step_seconds.end(), earlier.begin(), earlier.end());
   if (ranks.rank() == 0) log::info("{}={}: {:.0f} tokens/s", key, point.value, point.rate());
 }
@@ -83,16 +125,17 @@ constexpr double kMiB = 1 << 20;
 
 std::string as_markdown(const Sweep& sweep) {
   std::string text = fmt::format(
-      "| {} | tokens/s | needed MFLOP per token | GFLOP/s | against the median | of the peak | peak memory, MiB | "
-      "predicted |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+      "| {} | tokens/s, median | fastest step | needed MFLOP per token | GFLOP/s, fastest | against the median | of "
+      "the "
+      "peak | peak memory, MiB | predicted |\n|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
       sweep.key);
   double middle = middle_flops(sweep);
   for (const Point& point : sweep.points) {
     const TrainingSpeed& s = point.speed;
-    text += fmt::format("| {} | {:.0f} | {:.1f} | {:.0f} | {:.2f} | {:.0f} % | {:.0f} | {:.0f} |\n", point.value,
-                        point.rate(), s.flops_per_token / 1e6, point.flops() / 1e9, point.flops() / middle,
-                        100 * point.flops() / s.peak_flops, static_cast<double>(s.peak_rss_bytes) / kMiB,
-                        static_cast<double>(s.predicted.total()) / kMiB);
+    text += fmt::format("| {} | {:.0f} | {:.0f} | {:.1f} | {:.0f} | {:.2f} | {:.0f} % | {:.0f} | {:.0f} |\n",
+                        point.value, point.rate(), point.best_rate(), s.flops_per_token / 1e6, point.flops() / 1e9,
+                        point.flops() / middle, 100 * point.flops() / s.peak_flops,
+                        static_cast<double>(s.peak_rss_bytes) / kMiB, static_cast<double>(s.predicted.total()) / kMiB);
   }
   return text;
 }
@@ -116,17 +159,21 @@ void write_pictures(const Sweep& sweep, const fs::path& folder) {
   for (size_t i = 0; i < sweep.points.size(); ++i) {
     const Point& point = sweep.points[i];
     for (Series* series : {&rate, &needed, &held, &predicted}) series->x.push_back(position(point, i));
-    rate.y.push_back(point.rate());
+    rate.y.push_back(point.best_rate());
     needed.y.push_back(middle / point.speed.flops_per_token);
     held.y.push_back(static_cast<double>(point.speed.peak_rss_bytes) / kMiB);
     predicted.y.push_back(static_cast<double>(point.speed.predicted.total()) / kMiB);
   }
+  // On a narrow axis noise would look like a difference.
+  const auto [least, most] = std::minmax_element(rate.y.begin(), rate.y.end());
+  const bool wide = *most > 2 * *least;
   write_chart(folder, "speed",
               {.title = "Training speed",
                .x_label = sweep.key,
                .y_label = "tokens/s",
                .x_scale = Scale::logarithmic,
-               .y_scale = Scale::logarithmic,
+               .y_scale = wide ? Scale::logarithmic : Scale::linear,
+               .y_from_zero = !wide,
                .series = {needed, rate}});
   write_chart(folder, "memory",
               {.title = "Peak memory of training",
@@ -151,7 +198,7 @@ void with_step_of(RunConfig& run, int64_t tokens, int ranks) {
 }
 
 int training_sweep(Communicator& ranks, const TrainingSweepOptions& options) {
-  Sweep sweep = parse(options.sweep);
+  Sweep sweep = make_sweep(options);
   if (!options.output.empty() && ranks.rank() == 0) create_folder(options.output);
   TrainingSweepOptions all = options;
   all.speed.profile = false;

@@ -11,7 +11,8 @@ namespace tandem::app {
 
 struct TrainingSweepOptions {
   std::string config;
-  std::string sweep;  // KEY=V1,V2,..
+  std::string sweep;              // KEY=V1,V2,..
+  std::vector<std::string> with;  // the same of keys that change together with it
   std::vector<std::string> overrides;
   int64_t step_tokens = 0;  // see with_step_of
   SpeedOptions speed;

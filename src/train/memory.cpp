@@ -42,17 +42,21 @@ PassMemory pass_memory(Context& ctx, Model& model, Recompute recompute, const Ba
           .scratch = static_cast<int64_t>(ctx.scratch().most_used_bytes())};
 }
 
-Batch random_rows(const ModelConfig& model, Objective objective, int64_t rows, Rng& rng) {
+Batch random_rows(const ModelConfig& model, Objective objective, int64_t rows, Rng& rng, int64_t document_tokens) {
+  const int64_t document = document_tokens > 0 ? document_tokens : model.max_seq_len;
   Batch batch;
   batch.rows = rows;
   batch.length = model.max_seq_len;
   batch.objective = objective == Objective::conversation ? default_objective(model.arch) : objective;
   auto vocab = static_cast<uint32_t>(model.vocab_size);
+  batch.isolated = document_tokens > 0;
   for (int64_t i = 0; i < batch.tokens(); ++i) {
+    const int64_t place = i % batch.length;
     batch.ids.push_back(static_cast<int32_t>(rng.below(vocab)));
     batch.labels.push_back(static_cast<int32_t>(rng.below(vocab)));
-    batch.positions.push_back(static_cast<int32_t>(i % batch.length));
-    batch.segments.push_back(0);
+    if (batch.isolated && place % document == document - 1) batch.labels.back() = kIgnoreLabel;
+    batch.positions.push_back(static_cast<int32_t>(place % document));
+    batch.segments.push_back(static_cast<int32_t>(place / document));
   }
   return batch;
 }

@@ -38,8 +38,9 @@ struct PassMemory {
 // Parameters stay as they are; gradients hold anything.
 PassMemory pass_memory(Context& ctx, Model& model, Recompute recompute, const Batch& packed, Tape::Mode mode);
 
-// Rows of random tokens; a model that would learn from conversations learns from them as from text.
-Batch random_rows(const ModelConfig& model, Objective objective, int64_t rows, Rng& rng);
+// Rows of random tokens; a model that would learn from conversations learns from them as from text. With
+// `document_tokens` a row is made of documents of that length, which cannot see each other.
+Batch random_rows(const ModelConfig& model, Objective objective, int64_t rows, Rng& rng, int64_t document_tokens = 0);
 
 struct MemoryInput {
   Context& ctx;

@@ -78,6 +78,20 @@ TEST(Memory, RowsBeyondThoseTriedFollowOnALine) {
   EXPECT_NEAR(static_cast<double>(activations(24)), want, 0.01 * want);
 }
 
+TEST(Memory, RowsOfDocumentsThatDoNotSeeEachOther) {
+  ModelConfig config = model_of(Arch::double_decoder);
+  config.max_seq_len = 12;
+  Rng rng(5, 0);
+  Batch rows = random_rows(config, Objective::text, 2, rng, 4);
+  EXPECT_TRUE(rows.isolated);
+  EXPECT_EQ(rows.texts(), (std::vector<TokenRange>{{0, 4}, {4, 8}, {8, 12}, {12, 16}, {16, 20}, {20, 24}}));
+  EXPECT_EQ(rows.positions,
+            (std::vector<int32_t>{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}));
+  // The last token of a document has nothing to predict.
+  EXPECT_EQ(rows.labelled(), 2 * 9);
+  for (size_t i = 3; i < rows.labels.size(); i += 4) EXPECT_EQ(rows.labels[i], kIgnoreLabel);
+}
+
 // What the process grows by in two steps, and what was said before. Sizes at which the pages count and not their ends.
 TEST(Memory, AProcessGrowsByWhatWasPredicted) {
   if (process_memory().resident == 0) GTEST_SKIP() << "the system does not say what a process holds";
