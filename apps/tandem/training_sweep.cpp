@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -83,7 +84,13 @@ Sweep make_sweep(const TrainingSweepOptions& options) {
   return sweep;
 }
 
-void measure(Communicator& ranks, const TrainingSweepOptions& options, const std::string& key, Point& point) {
+struct Measurement {
+  RunConfig run;
+  SpeedOptions speed;
+};
+
+// InputError for a value that cannot be measured.
+Measurement measurement_of(const TrainingSweepOptions& options, const std::string& key, const Point& point, int ranks) {
   std::vector<std::string> overrides = options.overrides;
   overrides.insert(overrides.end(), point.with.begin(), point.with.end());
   SpeedOptions speed = options.speed;
@@ -95,9 +102,14 @@ void measure(Communicator& ranks, const TrainingSweepOptions& options, const std
     overrides.push_back(key + "=" + point.value);
   }
   RunConfig run = load_run_config(options.config, overrides);
-  with_step_of(run, options.step_tokens, ranks.size());
+  with_step_of(run, options.step_tokens, ranks);
+  return {std::move(run), speed};
+}
+
+void measure(Communicator& ranks, const TrainingSweepOptions& options, const std::string& key, Point& point) {
+  Measurement m = measurement_of(options, key, point, ranks.size());
   std::vector<double> earlier = point.speed.step_seconds;
-  point.speed = measure_training(ranks, run, speed);
+  point.speed = measure_training(ranks, m.run, m.speed);
   point.speed.step_seconds.insert(point.speed.step_seconds.end(), earlier.begin(), earlier.end());
   if (ranks.rank() == 0) log::info("{}={}: {:.0f} tokens/s", key, point.value, point.rate());
 }
@@ -202,6 +214,8 @@ int training_sweep(Communicator& ranks, const TrainingSweepOptions& options) {
   if (!options.output.empty() && ranks.rank() == 0) create_folder(options.output);
   TrainingSweepOptions all = options;
   all.speed.profile = false;
+  // Every value is read before the first one is measured.
+  for (const Point& point : sweep.points) measurement_of(all, sweep.key, point, ranks.size());
   for (int round = 0; round < options.rounds; ++round) {
     for (Point& point : sweep.points) measure(ranks, all, sweep.key, point);
   }
