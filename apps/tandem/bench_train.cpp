@@ -59,6 +59,7 @@ int bench_on(Communicator& ranks, const BenchTrainOptions& options) {
   if (!options.output.empty() && ranks.rank() == 0) create_folder(options.output);
   RunConfig run = load_run_config(options.config, with_small_step(options.overrides, ranks.size()));
   with_step_of(run, options.step_tokens, ranks.size());
+  check_documents(options.documents, run.model.max_seq_len);
   TrainingSpeed measured = measure_training(ranks, run, speed_options(options));
   if (ranks.rank() > 0) return 0;
   if (!options.trace.empty()) {
@@ -95,10 +96,10 @@ void add_bench_train(CLI::App& bench, Action& action) {
       ->capture_default_str();
   verb->add_option("--step-tokens", options->step_tokens,
                    "grad_accum is chosen so that a step has so many tokens, whatever the rows' length")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   verb->add_option("--documents", options->documents,
                    "rows are made of documents of so many tokens, which cannot see each other")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   CLI::Option* sweep = verb->add_option(
       "--sweep", options->sweep,
       "KEY=V1,V2,..: one measurement for each value, such as model.max_seq_len=512,1024,2048; or documents=V1,V2,..");

@@ -216,13 +216,13 @@ void add_inspect_verb(CLI::App& app, Action& action) {
   verb->add_option("--ranks", options->machine.ranks, "Predict a step of the run on so many ranks (docs/scaling.md)")
       ->check(CLI::Range(1, 1 << 20));
   verb->add_option("--rank-flops", options->machine.flops, "With --ranks: FLOP/s that one reaches in training")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1.0, 1e21))
       ->capture_default_str();
   verb->add_option("--bandwidth", options->machine.bandwidth, "With --ranks: bytes/s that one sends and receives")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1.0, 1e18))
       ->capture_default_str();
   verb->add_option("--latency", options->machine.latency, "With --ranks: seconds of a message")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
   verb->add_flag("--json", options->json, "Print one JSON object");
   verb->callback([options, &action] { action = [options] { return run(*options); }; });

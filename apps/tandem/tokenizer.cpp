@@ -167,7 +167,7 @@ void add_train(CLI::App& verb, Action& action) {
       ->capture_default_str();
   command->add_option("--min-frequency", options->bpe.min_frequency, "Rarer pairs are not merged")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
 }
 
 void add_decode(CLI::App& verb, Action& action) {

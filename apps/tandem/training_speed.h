@@ -53,6 +53,9 @@ struct SpeedOptions {
   bool profile = true;    // one more step, whose operations are listed
 };
 
+// InputError where rows of `row` tokens are not made of whole documents.
+void check_documents(int64_t documents, int64_t row);
+
 TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const SpeedOptions& options);
 
 // The figures of one measurement; `ops` with their bounds where there was a profile.

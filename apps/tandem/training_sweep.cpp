@@ -103,6 +103,7 @@ Measurement measurement_of(const TrainingSweepOptions& options, const std::strin
   }
   RunConfig run = load_run_config(options.config, overrides);
   with_step_of(run, options.step_tokens, ranks);
+  check_documents(speed.documents, run.model.max_seq_len);
   return {std::move(run), speed};
 }
 

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "data/loader.h"
 #include "helpers.h"
+#include "text/batch_check.h"
 
 namespace tandem {
 namespace {
@@ -85,17 +86,6 @@ int64_t tokens_in_row(const Batch& batch, int64_t row) {
   return batch.length - std::count(begin, begin + batch.length, Role::padding);
 }
 
-void expect_equal(const Batch& a, const Batch& b) {
-  EXPECT_EQ(a.rows, b.rows);
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.positions, b.positions);
-  EXPECT_EQ(a.segments, b.segments);
-  EXPECT_EQ(a.labels, b.labels);
-  EXPECT_EQ(a.roles, b.roles);
-  EXPECT_EQ(a.isolated, b.isolated);
-  EXPECT_EQ(a.objective, b.objective);
-}
-
 struct MixTest : ::testing::TestWithParam<PackRule> {};
 
 TEST_P(MixTest, TokensFollowTheWeightsAtAnyTime) {
@@ -168,7 +158,7 @@ TEST_P(MixTest, ResumesAnywhereWithTheSameRows) {
     RowStream resumed(mix.store, GetParam(), 9, mix.parts);
     resumed.next_batch(rng.below(7));
     resumed.restore(state, "checkpoint");
-    expect_equal(resumed.next_batch(40), stream.next_batch(40));
+    test::expect_same(resumed.next_batch(40), stream.next_batch(40));
     EXPECT_EQ(resumed.state(), stream.state());
   }
 }
@@ -192,7 +182,7 @@ TEST_P(MixTest, TheNumberOfWorkersDoesNotMatter) {
         stream.skip(kRowsPerStep - (worker + 1) * share);
         EXPECT_EQ(stream.state(), streams.front().state());
       }
-      expect_equal(joined, expected);
+      test::expect_same(joined, expected);
     }
     EXPECT_EQ(streams.front().state(), alone.state());
   }
@@ -219,7 +209,7 @@ TEST_P(MixTest, SeekingReadsNoDocumentsOnTheWay) {
   EXPECT_LE(mix.store.reads, 2 + 16);  // at most one document for each token of the row
   RowStream again(mix.store, GetParam(), 3, mix.parts);
   again.restore(state, "checkpoint");
-  expect_equal(again.next_batch(1), row);
+  test::expect_same(again.next_batch(1), row);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, MixTest, ::testing::Values(kText, kMasked, kChat), [](const auto& rule) {
@@ -229,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, MixTest, ::testing::Values(kText, kMasked, kChat
 TEST(RowStreamParts, OnePartOfAllDocumentsIsNoParts) {
   Mix mix = make_mix({25}, {7}, Records::text);
   RowStream plain(mix.store, kText, 4), weighted(mix.store, kText, 4, mix.parts);
-  expect_equal(plain.next_batch(60), weighted.next_batch(60));
+  test::expect_same(plain.next_batch(60), weighted.next_batch(60));
 }
 
 TEST(RowStreamParts, StatesOfOtherMixesAreRefused) {

@@ -10,12 +10,14 @@
 #include "data/permutation.h"
 #include "dist/thread_ranks.h"
 #include "infer/allocations.h"
+#include "text/batch_check.h"
 #include "train/training_check.h"
 
 namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
+using test::expect_same;
 using test::message_of;
 using test::put_file;
 using test::quiet_hooks;
@@ -57,37 +59,6 @@ std::unique_ptr<Model> model_of(Arch arch) {
   config.sentinel_start = 33;
   config.n_sentinels = 8;
   return make_model(config, Precision::float32(), ParameterStore::Gradients::none, "test");
-}
-
-void expect_same(const ReaderSide& a, const ReaderSide& b) {
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.positions, b.positions);
-  EXPECT_EQ(a.sequences, b.sequences);
-}
-
-void expect_same(const WriterSide& a, const WriterSide& b) {
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.positions, b.positions);
-  EXPECT_EQ(a.labels, b.labels);
-  EXPECT_EQ(a.blocks, b.blocks);
-}
-
-void expect_same(const Batch& a, const Batch& b) {
-  EXPECT_EQ(a.rows, b.rows);
-  EXPECT_EQ(a.length, b.length);
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.positions, b.positions);
-  EXPECT_EQ(a.segments, b.segments);
-  EXPECT_EQ(a.labels, b.labels);
-  EXPECT_EQ(a.roles, b.roles);
-  EXPECT_EQ(a.isolated, b.isolated);
-  EXPECT_EQ(a.objective, b.objective);
-  EXPECT_EQ(a.boundaries, b.boundaries);
-  EXPECT_EQ(a.prefixes, b.prefixes);
-  EXPECT_EQ(a.spans, b.spans);
-  EXPECT_EQ(a.two_sided, b.two_sided);
-  expect_same(a.reader, b.reader);
-  expect_same(a.writer, b.writer);
 }
 
 // The batches of a step, made when they are needed.
