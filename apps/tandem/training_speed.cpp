@@ -177,7 +177,7 @@ struct Bound {
 
 Bound bound_of(const TrainingSpeed& m, std::string_view op) {
   // Products and attention compute in the run's precision, everything else in float32.
-  bool narrow = op == "matmul" || op.starts_with("attention");
+  bool narrow = op == "matmul" || op == "linear_cross_entropy" || op.starts_with("attention");
   double flops = narrow ? m.rank_peak_flops : m.peak.f32_flops;
   Bound bound;
   for (const ProfileEvent& event : m.events) {

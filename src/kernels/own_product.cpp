@@ -92,18 +92,18 @@ OwnPlan OwnProducts::plan(const Product& p) const {
   return plan;
 }
 
-namespace {
-
-// Bytes of packed panels of `size` rows of A or columns of B.
-int64_t panel_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan, int64_t size, int64_t panel) {
-  const int64_t words = pieces(plan.words, kernels.word_unit) * kernels.word_unit;
+int64_t panel_bytes(const cpu::ProductKernels& kernels, int64_t words, int64_t size, int64_t panel) {
+  words = pieces(words, kernels.word_unit) * kernels.word_unit;
   return pieces(size, panel) * panel * (words + 1) * kWordBytes + cpu::kProductSlack;
 }
+
+namespace {
+
 int64_t a_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
-  return panel_bytes(kernels, plan, plan.block_rows, kernels.rows);
+  return panel_bytes(kernels, plan.words, plan.block_rows, kernels.rows);
 }
 int64_t b_bytes(const cpu::ProductKernels& kernels, const OwnPlan& plan) {
-  return panel_bytes(kernels, plan, plan.block_columns, kernels.columns);
+  return panel_bytes(kernels, plan.words, plan.block_columns, kernels.columns);
 }
 
 }  // namespace

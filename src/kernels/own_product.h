@@ -21,6 +21,9 @@ struct OwnPlan {
   bool keep_sums = false;  // sums grow in memory of their own, and go into the result when they are whole
 };
 
+// Bytes of packed panels of `size` rows of A (`panel`: kernels.rows) or columns of B (kernels.columns), `words` long.
+int64_t panel_bytes(const cpu::ProductKernels& kernels, int64_t words, int64_t size, int64_t panel);
+
 class OwnProducts {
  public:
   OwnProducts(const cpu::ProductTypes& kernels, int threads);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
+#include "kernels/linear_cross_entropy.h"
 #include "kernels/matmul.h"
 #include "ops/linear.h"
 
@@ -48,6 +49,16 @@ struct Scratch {
   std::span<int32_t> best;
 };
 
+LossSum count_losses(const Tensor& loss, std::span<const int32_t> labels) {
+  LossSum sum;
+  for (size_t t = 0; t < labels.size(); ++t) {
+    if (labels[t] == kernels::kIgnoredLabel) continue;
+    sum.sum += load_element(loss, static_cast<int64_t>(t), 0);
+    ++sum.tokens;
+  }
+  return sum;
+}
+
 LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Tensor& dx, const Weight& weight,
                   std::span<const int32_t> labels, double multiplier) {
   Context& ctx = tape.context();
@@ -66,23 +77,41 @@ LossSum one_chunk(Tape& tape, const Scratch& scratch, const Tensor& x, const Ten
       kernels::matmul_tn(ctx, weight.grad, dlogits, x, kernels::Store::accumulate);
     }
   }
-  LossSum sum;
-  for (size_t t = 0; t < static_cast<size_t>(rows); ++t) {
-    if (labels[t] == kernels::kIgnoredLabel) continue;
-    sum.sum += load_element(loss, static_cast<int64_t>(t), 0);
-    ++sum.tokens;
-    if (!best.empty()) sum.correct += best[t] == labels[t];
+  LossSum sum = count_losses(loss, labels);
+  for (size_t t = 0; t < best.size(); ++t) {
+    if (labels[t] != kernels::kIgnoredLabel) sum.correct += best[t] == labels[t];
   }
   return sum;
 }
 
-}  // namespace
+// The fused op works on tiles of this many tokens, and prepares the weight once for all of them.
+constexpr int64_t kLeastFusedTokens = 128, kLeastFusedVocabulary = 1024;
 
-LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32_t> labels,
-                  const HeadOptions& options) {
+bool fuses(Tape& tape, const Tensor& x, const Weight& weight, const HeadOptions& options) {
+  return tape.recording() && !options.count_correct && x.rows() >= kLeastFusedTokens &&
+         weight.value.rows() >= kLeastFusedVocabulary &&
+         kernels::has_linear_cross_entropy(tape.context(), x, weight.value, weight.grad);
+}
+
+// The loss and its gradients by one op, where the machine has it.
+LossSum fused_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32_t> labels,
+                   const HeadOptions& options) {
+  Tensor loss = tape.arena().tensor(tape.precision().residual, {x->value.rows()});
+  kernels::linear_cross_entropy(tape.context(), {.x = x->value,
+                                                 .weight = weight.value,
+                                                 .labels = labels,
+                                                 .multiplier = options.multiplier,
+                                                 .loss = loss,
+                                                 .dx = tape.gradient_slot(x).tensor,
+                                                 .dweight = weight.grad});
+  if (options.token_loss.defined()) copy_convert(options.token_loss, loss);
+  return count_losses(loss, labels);
+}
+
+// The same in chunks of tokens, with their logits.
+LossSum chunked_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32_t> labels,
+                     const HeadOptions& options) {
   int64_t tokens = x->value.rows(), vocab = weight.value.shape[0];
-  check_shape("head_loss", "x", x->value, {tokens, weight.value.shape[1]});
-  check_labels(labels, tokens, vocab);
   bool gradient = tape.recording();
   int64_t chunk = rows_per_chunk(tokens, vocab);
   DType wide = tape.precision().residual, narrow = tape.precision().activation;
@@ -121,6 +150,17 @@ LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32
   }
   tape.give_back_scratch(scratch.logits);
   return total;
+}
+
+}  // namespace
+
+LossSum head_loss(Tape& tape, Var x, const Weight& weight, std::span<const int32_t> labels,
+                  const HeadOptions& options) {
+  int64_t tokens = x->value.rows(), vocab = weight.value.shape[0];
+  check_shape("head_loss", "x", x->value, {tokens, weight.value.shape[1]});
+  check_labels(labels, tokens, vocab);
+  if (fuses(tape, x->value, weight, options)) return fused_loss(tape, x, weight, labels, options);
+  return chunked_loss(tape, x, weight, labels, options);
 }
 
 void head_logits(Tape& tape, const Tensor& logits, Var x, const Weight& weight, double multiplier) {

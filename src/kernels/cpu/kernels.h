@@ -14,6 +14,7 @@
 #include "kernels/cpu/gated_retention.h"
 #include "kernels/cpu/gelu.h"
 #include "kernels/cpu/layernorm.h"
+#include "kernels/cpu/linear_cross_entropy.h"
 #include "kernels/cpu/lse_gate.h"
 #include "kernels/cpu/packed_matmul.h"
 #include "kernels/cpu/peak.h"
@@ -39,6 +40,7 @@ struct Kernels {
   const GatedRetentionKernels& gated_retention;
   const GeluKernels& gelu;
   const LayerNormKernels& layernorm;
+  const LinearCrossEntropyKernels& linear_cross_entropy;
   const LseGateKernels& lse_gate;
   const PackedMatmulKernels& packed_matmul;
   const PeakKernels& peak;

@@ -43,6 +43,7 @@ TANDEM_INLINE F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
 TANDEM_INLINE F operator/(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
 TANDEM_INLINE F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }    // a b + c
 TANDEM_INLINE F fnma(F a, F b, F c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
+TANDEM_INLINE F fms(F a, F b, F c) { return {_mm512_fmsub_ps(a.v, b.v, c.v)}; }    // a b - c
 TANDEM_INLINE F sqrt(F x) { return {_mm512_sqrt_ps(x.v)}; }
 TANDEM_INLINE F abs(F x) { return {_mm512_abs_ps(x.v)}; }
 // The second operand when either is NaN, as the instruction does.
@@ -129,6 +130,7 @@ TANDEM_INLINE F operator*(F a, F b) { return {_mm256_mul_ps(a.v, b.v)}; }
 TANDEM_INLINE F operator/(F a, F b) { return {_mm256_div_ps(a.v, b.v)}; }
 TANDEM_INLINE F fma(F a, F b, F c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }    // a b + c
 TANDEM_INLINE F fnma(F a, F b, F c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
+TANDEM_INLINE F fms(F a, F b, F c) { return {_mm256_fmsub_ps(a.v, b.v, c.v)}; }
 TANDEM_INLINE F sqrt(F x) { return {_mm256_sqrt_ps(x.v)}; }
 TANDEM_INLINE F abs(F x) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v)}; }
 TANDEM_INLINE F min(F a, F b) { return {_mm256_min_ps(a.v, b.v)}; }

@@ -33,6 +33,34 @@ TANDEM_INLINE F exp(F x) {
   return scale_by_power(e.minus_one + broadcast(1.0f), e.n);
 }
 
+// 2^x, 0 below -150. With n the integer nearest to x, 2^(x - n) is a polynomial through Chebyshev nodes of |x - n| <=
+// 1/2 with 2^0 exact, of relative error 1e-8 (fine) or 7e-6 (rough).
+template <bool kFine>
+TANDEM_INLINE F exp2_near(F x) {
+#if !defined(__AVX512F__)
+  x = max(broadcast(-200.0f), x);  // in this order NaN passes
+#endif
+  F n = round(x);
+  F f = x - n;
+  F p;
+  if constexpr (kFine) {
+    p = broadcast(1.54531634e-4f);
+    p = fma(p, f, broadcast(1.33908633e-3f));
+    p = fma(p, f, broadcast(9.61808302e-3f));
+    p = fma(p, f, broadcast(5.55035695e-2f));
+    p = fma(p, f, broadcast(2.40226507e-1f));
+    p = fma(p, f, broadcast(6.93147182e-1f));
+  } else {
+    p = broadcast(9.65671055e-3f);
+    p = fma(p, f, broadcast(5.58382832e-2f));
+    p = fma(p, f, broadcast(2.402253e-1f));
+    p = fma(p, f, broadcast(6.93136752e-1f));
+  }
+  return scale_by_power(fma(p, f, broadcast(1.0f)), n);
+}
+TANDEM_INLINE F exp2_fine(F x) { return exp2_near<true>(x); }
+TANDEM_INLINE F exp2_rough(F x) { return exp2_near<false>(x); }
+
 // tanh(x) = -t / (t + 2) with t = exp(-2 |x|) - 1, which keeps small arguments exact; at most 4 units in the last
 // place.
 TANDEM_INLINE F tanh(F x) {

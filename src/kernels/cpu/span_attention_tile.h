@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/simd_math.h"
 #include "kernels/cpu/simd_transpose.h"
 #include "kernels/cpu/span_attention.h"
 
@@ -37,30 +38,10 @@ struct Bf16 {
 };
 #endif
 
-// 2^x, 0 below -150. With n the integer nearest to x, 2^(x - n) is a polynomial through Chebyshev nodes of |x - n| <=
-// 1/2 with 2^0 exact: relative error 1e-8 (floats) or 7e-6 (results that are rounded to bf16 anyway).
+// 2^x; results for bf16 are rounded anyway.
 template <class Type>
 TANDEM_INLINE F exp2(F x) {
-#if !defined(__AVX512F__)
-  x = max(broadcast(-200.0f), x);  // in this order NaN passes
-#endif
-  F n = round(x);
-  F f = x - n;
-  F p;
-  if constexpr (Type::kPerUnit == 1) {
-    p = broadcast(1.54531634e-4f);
-    p = fma(p, f, broadcast(1.33908633e-3f));
-    p = fma(p, f, broadcast(9.61808302e-3f));
-    p = fma(p, f, broadcast(5.55035695e-2f));
-    p = fma(p, f, broadcast(2.40226507e-1f));
-    p = fma(p, f, broadcast(6.93147182e-1f));
-  } else {
-    p = broadcast(9.65671055e-3f);
-    p = fma(p, f, broadcast(5.58382832e-2f));
-    p = fma(p, f, broadcast(2.402253e-1f));
-    p = fma(p, f, broadcast(6.93136752e-1f));
-  }
-  return scale_by_power(fma(p, f, broadcast(1.0f)), n);
+  return Type::kPerUnit == 1 ? exp2_fine(x) : exp2_rough(x);
 }
 inline constexpr float kNever = -200.0f;  // 2^kNever is 0 in float32
 inline constexpr float kLog2E = 1.44269504f;

@@ -10,6 +10,7 @@ extern const GatedNormKernels kGatedNorm;
 extern const GatedRetentionKernels kGatedRetention;
 extern const GeluKernels kGelu;
 extern const LayerNormKernels kLayerNorm;
+extern const LinearCrossEntropyKernels kLinearCrossEntropy;
 extern const LseGateKernels kLseGate;
 extern const PackedMatmulKernels kPackedMatmul;
 extern const PeakKernels kPeak;
@@ -30,6 +31,7 @@ const Kernels kKernels = {
     .gated_retention = kGatedRetention,
     .gelu = kGelu,
     .layernorm = kLayerNorm,
+    .linear_cross_entropy = kLinearCrossEntropy,
     .lse_gate = kLseGate,
     .packed_matmul = kPackedMatmul,
     .peak = kPeak,
