@@ -21,6 +21,7 @@
 #include "kernels/embedding.h"
 #include "kernels/gelu.h"
 #include "kernels/layernorm.h"
+#include "kernels/linear_cross_entropy.h"
 #include "kernels/matmul.h"
 #include "kernels/peak.h"
 #include "kernels/rmsnorm.h"
@@ -191,6 +192,19 @@ class OpBench {
     time("cross-entropy", [&] { kernels::cross_entropy(ctx_, loss, dlogits, {}, logits, labels, 1, 1); });
     time("head dx" + size, [&] { kernels::matmul_nn(ctx_, dhidden, dlogits, w); });
     time("head dw" + size, [&] { kernels::matmul_tn(ctx_, table, dlogits, hidden, kernels::Store::accumulate); });
+    fused_head(w, table);
+  }
+
+  // Logits, cross-entropy, dx and dw as one op.
+  void fused_head(const Tensor& w, const Tensor& dw) {
+    const int64_t t = o_.tokens, d = o_.dim;
+    kernels::LinearCrossEntropy op{.x = data_.make(activation_, {t, d}), .weight = w, .dweight = dw};
+    if (!kernels::has_linear_cross_entropy(ctx_, op.x, w, dw)) return;
+    const std::vector<int32_t> labels = data_.ids(t, o_.vocab);
+    op.labels = labels;
+    op.loss = data_.make(DType::f32, {t});
+    op.dx = data_.make(activation_, {t, d});
+    time(fmt::format("head fused {}x{}x{}", t, o_.vocab, d), [&] { kernels::linear_cross_entropy(ctx_, op); });
   }
 
   void optimizer() {

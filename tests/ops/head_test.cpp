@@ -38,11 +38,14 @@ INSTANTIATE_TEST_SUITE_P(Head, OpCheck,
 struct HeadRun {
   ops::LossSum loss;
   std::vector<double> token_loss, dx, dw;
+  bool fused = false;
 };
 
 HeadRun run_head(const Precision& precision, const std::vector<double>& x, const std::vector<double>& w,
-                 std::span<const int32_t> labels, int64_t dim, double multiplier, Tape::Mode mode) {
+                 std::span<const int32_t> labels, int64_t dim, double multiplier, Tape::Mode mode,
+                 bool count_correct = true) {
   Context ctx(2);
+  ctx.profiler().enable(true);
   Tape tape(ctx, precision, mode);
   auto tokens = static_cast<int64_t>(labels.size());
   int64_t vocab = static_cast<int64_t>(w.size()) / dim;
@@ -53,7 +56,7 @@ HeadRun run_head(const Precision& precision, const std::vector<double>& x, const
   set_elements(weight.tensor(), w);
   ops::HeadOptions options;
   options.multiplier = multiplier;
-  options.count_correct = true;
+  options.count_correct = count_correct;
   options.token_loss = losses.tensor();
   bool recording = mode == Tape::Mode::record;
   HeadRun run;
@@ -61,6 +64,7 @@ HeadRun run_head(const Precision& precision, const std::vector<double>& x, const
   run.token_loss = elements_of(losses.tensor());
   run.dw = elements_of(gradient.tensor());
   if (recording) run.dx = elements_of(input->grad);
+  for (const ProfileEntry& entry : ctx.profiler().entries()) run.fused |= entry.name == "linear_cross_entropy";
   return run;
 }
 
@@ -99,6 +103,35 @@ TEST(HeadLoss, SeveralChunksGiveWhatSingleTokensGive) {
   EXPECT_EQ(whole.token_loss, token_loss);
   EXPECT_EQ(whole.dx, dx);
   EXPECT_LE(relative_error(whole.dw, dw), 1e-13);
+}
+
+std::vector<double> rounded(std::vector<double> values) {
+  for (double& v : values) v = round_to_bf16(v);
+  return values;
+}
+
+// A training step in bf16 takes the fused op, whose results are those of the logits held whole.
+TEST(HeadLoss, FusedOpGivesWhatLogitsGive) {
+  if (!has_bf16_products(choose_isa())) GTEST_SKIP() << "no bfloat16 products on this instruction set";
+  constexpr int64_t kTokens = 200, kDim = 32, kVocab = 1500;
+  std::vector<double> x = rounded(random_list(kTokens * kDim, 4)), w = rounded(random_list(kVocab * kDim, 5));
+  std::vector<int32_t> labels;
+  for (int64_t t = 0; t < kTokens; ++t) labels.push_back(t % 9 == 4 ? kIgnored : static_cast<int32_t>(t * 13 % kVocab));
+  constexpr auto kRecord = Tape::Mode::record;
+  constexpr double kRoundoff = 0x1p-8;  // half a unit of bfloat16, relative
+  HeadRun want = run_head(Precision::reference(), x, w, labels, kDim, 0.75, kRecord);
+  HeadRun fused = run_head(Precision::bfloat16(), x, w, labels, kDim, 0.75, kRecord, false);
+  HeadRun counted = run_head(Precision::bfloat16(), x, w, labels, kDim, 0.75, kRecord);
+  HeadRun loss_only = run_head(Precision::bfloat16(), x, w, labels, kDim, 0.75, Tape::Mode::no_grad, false);
+  EXPECT_TRUE(fused.fused);
+  EXPECT_FALSE(counted.fused || loss_only.fused);
+  EXPECT_EQ(fused.loss.tokens, want.loss.tokens);
+  for (const HeadRun* run : {&fused, &counted}) {
+    EXPECT_NEAR(run->loss.sum, want.loss.sum, 1e-6 * want.loss.sum);
+    EXPECT_LE(relative_error(run->token_loss, want.token_loss), 1e-6);
+    EXPECT_LE(relative_error(run->dx, want.dx), kRoundoff);
+    EXPECT_LE(relative_error(run->dw, want.dw), kRoundoff);
+  }
 }
 
 TEST(HeadLoss, IsMinusTheLogarithmOfTheLabelsProbability) {
