@@ -38,6 +38,12 @@ ProductTypes products(Isa isa) {
   return types;
 }
 
+const SpanAttentionKernels& span_attention(Isa isa) {
+  if (isa != Isa::amx) return table(isa).span_attention;
+  static const SpanAttentionKernels by_tiles = amx::with_tiles(table(isa).span_attention);
+  return by_tiles;
+}
+
 }  // namespace cpu
 
 Context::Context(int threads) : Context(threads, choose_isa()) {}

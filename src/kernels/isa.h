@@ -6,8 +6,8 @@
 
 namespace tandem {
 
-// Slowest first. Each contains the ones before it. `amx` uses the kernels of avx512_bf16, but for products of bf16
-// matrices by tiles.
+// Slowest first. Each contains the ones before it. `amx` uses the kernels of avx512_bf16, but for products of matrices
+// and attention in bf16, by tiles.
 enum class Isa { avx2, avx512, avx512_bf16, amx };
 
 std::string_view isa_name(Isa isa);

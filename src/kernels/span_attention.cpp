@@ -15,9 +15,9 @@ namespace tandem::kernels {
 namespace {
 
 using cpu::AttentionPath;
-using cpu::HeadRows;
 using cpu::kAttentionTile;
 using cpu::QueryTile;
+using cpu::SpanAttentionKernels;
 
 constexpr int64_t kMostHeadSize = 256;
 
@@ -78,8 +78,7 @@ std::span<const int64_t> check_and_count_keys(Context& ctx, const Tensor& q, std
 }
 
 // Null when the plain loops have to do it.
-const AttentionPath* fast_path(Context& ctx, const Tensor& q) {
-  const cpu::SpanAttentionKernels& kernels = ctx.cpu().span_attention;
+const AttentionPath* fast_path(const SpanAttentionKernels& kernels, const Tensor& q) {
   if (q.dtype == DType::f32) return &kernels.f32;
   if (q.dtype == DType::bf16 && kernels.bf16.forward) return &kernels.bf16;
   return nullptr;
@@ -143,11 +142,11 @@ cpu::AttentionForwardRows forward_rows(const AttentionForward& in, const QueryTi
   return rows;
 }
 
-void forward_tiles(Context& ctx, const AttentionPath& path, const Sizes& sizes, const AttentionForward& in,
-                   const QueryTiles& queries, std::span<const KeyTile> key_tiles) {
+void forward_tiles(Context& ctx, const SpanAttentionKernels& kernels, const AttentionPath& path, const Sizes& sizes,
+                   const AttentionForward& in, const QueryTiles& queries, std::span<const KeyTile> key_tiles) {
   auto packed = pack_keys(ctx, path, sizes, in.sources, key_tiles);
   auto source_count = static_cast<int64_t>(in.sources.size());
-  int64_t workspace = ctx.cpu().span_attention.forward_workspace(sizes.head_size);
+  int64_t workspace = kernels.forward_workspace(sizes.head_size);
   float* memory = take<float>(ctx.scratch(), workspace * ctx.pool().threads());
   auto tiles = static_cast<int64_t>(queries.tiles.size());
   ctx.pool().run(tiles * sizes.heads, [&](int64_t chunk, int worker) {
@@ -176,15 +175,21 @@ bool few_queries(const Sizes& sizes, const SpanPlan& plan, std::span<const KeyTi
 
 void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, const Tensor& source_lse, const Tensor& q,
                             std::span<const KeyValueSource> sources, const SpanPlan& plan, double scale) {
+  span_attention_forward(ctx, cpu::span_attention(ctx.isa()), o, lse, source_lse, q, sources, plan, scale);
+}
+
+void span_attention_forward(Context& ctx, const SpanAttentionKernels& kernels, const Tensor& o, const Tensor& lse,
+                            const Tensor& source_lse, const Tensor& q, std::span<const KeyValueSource> sources,
+                            const SpanPlan& plan, double scale) {
   bool profiled = ctx.profiler().enabled();
   ProfileScope profile(ctx.profiler(), "attention", profiled ? flops(plan, q, 2) : 0,
                        profiled ? bytes(plan, q, sources) : 0);
   ArenaScope scope(ctx.scratch());
   std::span<const int64_t> keys = check_and_count_keys(ctx, q, sources, plan);
-  const AttentionPath* path = fast_path(ctx, q);
+  const AttentionPath* path = fast_path(kernels, q);
   if (!path) return ref::span_attention_forward(o, lse, source_lse, q, sources, plan, scale);
 
-  Sizes sizes(q, sources[0].k, ctx.cpu().span_attention.lanes);
+  Sizes sizes(q, sources[0].k, kernels.lanes);
   if (source_lse.defined()) {
     std::fill_n(source_lse.as<float>(), source_lse.elements(), -std::numeric_limits<float>::infinity());
   }
@@ -195,7 +200,7 @@ void span_attention_forward(Context& ctx, const Tensor& o, const Tensor& lse, co
   if (few_queries(sizes, plan, key_tiles)) {
     attend_by_query(ctx, *path, in, plan);
   } else {
-    forward_tiles(ctx, *path, sizes, in, queries, key_tiles);
+    forward_tiles(ctx, kernels, *path, sizes, in, queries, key_tiles);
   }
 }
 
@@ -297,9 +302,8 @@ std::span<Slice> make_slices(Arena& arena, const Sizes& sizes, std::span<const K
   return {slices, static_cast<size_t>(count)};
 }
 
-void finish_queries(Context& ctx, const Tensor& dq, const Sizes& sizes, const QueryTiles& queries,
-                    std::span<const Slice> slices, double scale) {
-  const cpu::SpanAttentionKernels& kernels = ctx.cpu().span_attention;
+void finish_queries(Context& ctx, const AttentionPath& path, const Tensor& dq, const Sizes& sizes,
+                    const QueryTiles& queries, std::span<const Slice> slices, double scale) {
   auto tiles = static_cast<int64_t>(queries.tiles.size());
   ctx.pool().run(tiles * sizes.heads, [&](int64_t chunk, int) {
     int64_t head = chunk / tiles, t = chunk % tiles, count = 0;
@@ -310,8 +314,8 @@ void finish_queries(Context& ctx, const Tensor& dq, const Sizes& sizes, const Qu
       parts[count++] = slice.dq + at * kAttentionTile * sizes.wide;
     }
     const QueryTile& tile = queries.tiles[static_cast<size_t>(t)];
-    kernels.finish_queries(head_rows(dq, tile.begin, head), dq.dtype == DType::bf16, parts, count, tile.rows,
-                           sizes.head_size, static_cast<float>(scale));
+    path.finish_queries(head_rows(dq, tile.begin, head), dq.dtype == DType::bf16, parts, count, tile.rows,
+                        sizes.head_size, static_cast<float>(scale));
   });
 }
 
@@ -321,16 +325,23 @@ void span_attention_backward(Context& ctx, const Tensor& dq, std::span<const Key
                              const Tensor& d_o, const Tensor& o, const Tensor& lse, const Tensor& d_source_lse,
                              const Tensor& source_lse, const Tensor& q, std::span<const KeyValueSource> sources,
                              const SpanPlan& plan, double scale) {
+  span_attention_backward(ctx, cpu::span_attention(ctx.isa()), dq, gradients, d_o, o, lse, d_source_lse, source_lse, q,
+                          sources, plan, scale);
+}
+
+void span_attention_backward(Context& ctx, const SpanAttentionKernels& kernels, const Tensor& dq,
+                             std::span<const KeyValueGradient> gradients, const Tensor& d_o, const Tensor& o,
+                             const Tensor& lse, const Tensor& d_source_lse, const Tensor& source_lse, const Tensor& q,
+                             std::span<const KeyValueSource> sources, const SpanPlan& plan, double scale) {
   bool profiled = ctx.profiler().enabled();
   ProfileScope profile(ctx.profiler(), "attention.backward", profiled ? flops(plan, q, 5) : 0,
                        profiled ? 2 * bytes(plan, q, sources) : 0);
   ArenaScope scope(ctx.scratch());
   std::span<const int64_t> keys = check_and_count_keys(ctx, q, sources, plan);
-  const AttentionPath* path = fast_path(ctx, q);
+  const AttentionPath* path = fast_path(kernels, q);
   if (!path) {
     return ref::span_attention_backward(dq, gradients, d_o, o, lse, d_source_lse, source_lse, q, sources, plan, scale);
   }
-  const cpu::SpanAttentionKernels& kernels = ctx.cpu().span_attention;
   Sizes sizes(q, sources[0].k, kernels.lanes);
   QueryTiles queries = make_query_tiles(ctx.scratch(), plan, sizes.queries);
   std::span<const KeyTile> key_tiles = make_key_tiles(ctx.scratch(), queries, keys);
@@ -384,7 +395,7 @@ void span_attention_backward(Context& ctx, const Tensor& dq, std::span<const Key
       run_tile(slice, key_tiles[static_cast<size_t>(t)], key_head, memory + worker * workspace);
     }
   });
-  finish_queries(ctx, dq, sizes, queries, slices, scale);
+  finish_queries(ctx, *path, dq, sizes, queries, slices, scale);
 }
 
 }  // namespace tandem::kernels

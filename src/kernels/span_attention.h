@@ -14,6 +14,10 @@
 #include "kernels/context.h"
 #include "kernels/span_plan.h"
 
+namespace tandem::cpu {
+struct SpanAttentionKernels;
+}
+
 namespace tandem::kernels {
 
 struct KeyValueSource {
@@ -41,5 +45,14 @@ void span_attention_backward(Context& ctx, const Tensor& dq, std::span<const Key
                              const Tensor& d_o, const Tensor& o, const Tensor& lse, const Tensor& d_source_lse,
                              const Tensor& source_lse, const Tensor& q, std::span<const KeyValueSource> sources,
                              const SpanPlan& plan, double scale);
+
+// The same with kernels of the caller's choice, instead of those for ctx.isa().
+void span_attention_forward(Context& ctx, const cpu::SpanAttentionKernels& kernels, const Tensor& o, const Tensor& lse,
+                            const Tensor& source_lse, const Tensor& q, std::span<const KeyValueSource> sources,
+                            const SpanPlan& plan, double scale);
+void span_attention_backward(Context& ctx, const cpu::SpanAttentionKernels& kernels, const Tensor& dq,
+                             std::span<const KeyValueGradient> gradients, const Tensor& d_o, const Tensor& o,
+                             const Tensor& lse, const Tensor& d_source_lse, const Tensor& source_lse, const Tensor& q,
+                             std::span<const KeyValueSource> sources, const SpanPlan& plan, double scale);
 
 }  // namespace tandem::kernels

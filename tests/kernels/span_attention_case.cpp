@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "kernels/cpu/kernels.h"
+
 namespace tandem::testing {
 
 AttentionCase causal_case(int64_t rows, int64_t length) {
@@ -153,6 +155,7 @@ AttentionRun::AttentionRun(const AttentionCase& p, DType dtype, DType gradient_d
 
 AttentionRun::AttentionRun(const AttentionRun& from, DType dtype, DType gradient_dtype)
     : AttentionRun(from.problem_, dtype, gradient_dtype, 0, from.by_source_) {
+  by = from.by;
   q.copy(from.q);
   d_o.copy(from.d_o);
   d_source_lse.copy(from.d_source_lse);
@@ -169,14 +172,16 @@ std::vector<KeyValueSource> AttentionRun::sources() const {
 }
 
 void AttentionRun::forward(Context& ctx) {
-  kernels::span_attention_forward(ctx, o, lse, by_source_ ? source_lse.tensor() : Tensor(), q, sources(), problem_.plan,
+  kernels::span_attention_forward(ctx, by ? *by : cpu::span_attention(ctx.isa()), o, lse,
+                                  by_source_ ? source_lse.tensor() : Tensor(), q, sources(), problem_.plan,
                                   problem_.scale);
 }
 
 void AttentionRun::backward(Context& ctx, bool accumulate) {
   std::vector<KeyValueGradient> gradients;
   for (size_t s = 0; s < k.size(); ++s) gradients.push_back({dk[s], dv[s], accumulate});
-  kernels::span_attention_backward(ctx, dq, gradients, d_o, o, lse, by_source_ ? d_source_lse.tensor() : Tensor(),
+  kernels::span_attention_backward(ctx, by ? *by : cpu::span_attention(ctx.isa()), dq, gradients, d_o, o, lse,
+                                   by_source_ ? d_source_lse.tensor() : Tensor(),
                                    by_source_ ? source_lse.tensor() : Tensor(), q, sources(), problem_.plan,
                                    problem_.scale);
 }
@@ -307,6 +312,71 @@ AttentionBounds::AttentionBounds(const AttentionRun& run, bool is_bf16) {
       }
     }
   }
+}
+
+namespace {
+
+DType reference_type(DType dtype) { return dtype == DType::bf16 ? DType::bf16_in_f64 : DType::f64; }
+
+template <class Matrix>
+auto within(const Matrix& bound) {
+  return [&bound](int64_t r, int64_t i) { return bound.at(r, i); };
+}
+
+// -infinity must be met exactly: then both become 0.
+void expect_same_infinities(Guarded& got, Guarded& want, const char* what) {
+  for (int64_t r = 0; r < got.tensor().rows(); ++r) {
+    for (int64_t i = 0; i < got.tensor().row_size(); ++i) {
+      bool nothing = load_element(want, r, i) == -std::numeric_limits<double>::infinity();
+      ASSERT_EQ(load_element(got, r, i) == -std::numeric_limits<double>::infinity(), nothing)
+          << what << "[" << r << ", " << i << "]";
+      if (!nothing) continue;
+      store_element(got, r, i, 0);
+      store_element(want, r, i, 0);
+    }
+  }
+}
+
+}  // namespace
+
+void check_attention(const AttentionCase& problem, DType dtype, DType gradient_dtype, bool by_source, uint64_t seed,
+                     const cpu::SpanAttentionKernels* by) {
+  AttentionRun fast(problem, dtype, gradient_dtype, seed, by_source);
+  fast.by = by;
+  AttentionRun reference(fast, reference_type(dtype), DType::f64);
+  fast.forward(context());
+  reference.forward(context());
+
+  Guarded lse(DType::f64, reference.lse.tensor().shape), source_lse(DType::f64, reference.source_lse.tensor().shape);
+  lse.copy(reference.lse);
+  source_lse.copy(reference.source_lse);
+  AttentionRun rounded(fast, dtype, gradient_dtype);
+  rounded.o.copy(reference.o);
+  rounded.lse.copy(reference.lse);
+  rounded.source_lse.copy(reference.source_lse);
+  reference.lse.copy(rounded.lse);
+  reference.source_lse.copy(rounded.source_lse);
+
+  AttentionBounds bounds(reference, dtype == DType::bf16);
+  expect_same_infinities(fast.lse, lse, "lse");
+  expect_close(fast.o, reference.o, "o", within(bounds.o));
+  expect_close(fast.lse, lse, "lse", within(bounds.lse));
+  if (by_source) {
+    expect_same_infinities(fast.source_lse, source_lse, "source_lse");
+    expect_close(fast.source_lse, source_lse, "source_lse", within(bounds.source_lse));
+  }
+
+  fast.o.copy(rounded.o);
+  fast.lse.copy(rounded.lse);
+  fast.source_lse.copy(rounded.source_lse);
+  fast.backward(context());
+  reference.backward(context());
+  expect_close(fast.dq, reference.dq, "dq", within(bounds.dq));
+  for (size_t s = 0; s < fast.k.size(); ++s) {
+    expect_close(fast.dk[s], reference.dk[s], "dk", within(bounds.dk[s]));
+    expect_close(fast.dv[s], reference.dv[s], "dv", within(bounds.dv[s]));
+  }
+  EXPECT_TRUE(fast.intact());
 }
 
 }  // namespace tandem::testing

@@ -54,6 +54,7 @@ class AttentionRun {
 
   const AttentionCase& problem() const { return problem_; }
 
+  const cpu::SpanAttentionKernels* by = nullptr;  // null: those for the context's instruction set
   Guarded q, o, d_o, dq;
   Guarded lse, source_lse, d_source_lse;
   std::deque<Guarded> k, v, dk, dv;
@@ -80,5 +81,10 @@ struct AttentionBounds {
   Matrix o, lse, source_lse, dq;
   std::vector<Matrix> dk, dv;
 };
+
+// Forward and backward of one case against the reference. Both gradients start from the reference's forward results,
+// rounded to the types of the kernel's.
+void check_attention(const AttentionCase& problem, DType dtype, DType gradient_dtype, bool by_source, uint64_t seed = 1,
+                     const cpu::SpanAttentionKernels* by = nullptr);
 
 }  // namespace tandem::testing

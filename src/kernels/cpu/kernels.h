@@ -65,9 +65,11 @@ extern const Kernels kKernels;
 // What uses tiles; everything else is as for avx512_bf16.
 namespace amx {
 extern const ProductKernels kBf16Product;
-}
+SpanAttentionKernels with_tiles(const SpanAttentionKernels& kernels);  // for avx512_bf16's; to be called there only
+}  // namespace amx
 
 const Kernels& table(Isa isa);
 ProductTypes products(Isa isa);
+const SpanAttentionKernels& span_attention(Isa isa);
 
 }  // namespace tandem::cpu

@@ -14,33 +14,15 @@ void pack_keys(float* k_columns, float* v_rows, HeadRows k, HeadRows v, int64_t 
   pack_rows<Type>(v_rows, v, rows, head_size);
 }
 
-void finish_queries(HeadRows dq, bool is_bf16, const float* const* parts, int64_t part_count, int64_t rows,
-                    int64_t head_size, float scale) {
-  int64_t wide = padded(head_size);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < head_size; i += kLanes) {
-      int64_t n = lower(kLanes, head_size - i);
-      F sum = zero();
-      for (int64_t p = 0; p < part_count; ++p) sum += load(parts[p] + r * wide + i);
-      sum *= broadcast(scale);
-      if (is_bf16) {
-        store(static_cast<uint16_t*>(dq.data) + r * dq.stride + i, sum, n);
-      } else {
-        store(static_cast<float*>(dq.data) + r * dq.stride + i, sum, n);
-      }
-    }
-  }
-}
-
-int64_t forward_workspace(int64_t head_size) { return forward_floats(head_size); }
-int64_t backward_workspace(int64_t head_size) { return backward_floats(head_size); }
+int64_t forward_workspace(int64_t head_size) { return forward_floats<F32>(head_size); }
+int64_t backward_workspace(int64_t head_size) { return backward_floats<F32>(head_size); }
 int64_t part_workspace(int64_t heads) { return part_floats(heads); }
 int64_t width_of_part(int64_t head_size) { return part_width(head_size); }
 
 template <class Type>
 constexpr AttentionPath path() {
-  return {pack_keys<Type>,   forward_tile<Type>,    forward_part<Type>,
-          merge_parts<Type>, pack_query_tile<Type>, backward_tile<Type>};
+  return {pack_keys<Type>,       forward_tile<Type>,  forward_part<Type>, merge_parts<Type>,
+          pack_query_tile<Type>, backward_tile<Type>, finish_queries};
 }
 
 }  // namespace
@@ -58,7 +40,6 @@ const SpanAttentionKernels kSpanAttention = {
     .part_workspace = part_workspace,
     .part_width = width_of_part,
     .backward_workspace = backward_workspace,
-    .finish_queries = finish_queries,
 };
 
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

@@ -141,7 +141,7 @@ struct AttentionBackwardTile {
   const float* source_lse;     // as lse, for this source; or null
   const float* d_source_lse;   // [padded queries]
   int64_t dq_head_stride;
-  float* dq;  // sums [tile, 64, P] from first_tile of the slice on: tile t at (t - dq_first_tile) * 64 * P
+  float* dq;  // sums [tile, 64 P] from first_tile of the slice on: tile t at (t - dq_first_tile) * 64 * P
   int64_t dq_first_tile;
   float* workspace;
 };
@@ -158,6 +158,10 @@ struct AttentionPath {
   void (*pack_queries)(float* packed, float* delta, HeadRows q, HeadRows d_o, HeadRows o, int64_t rows,
                        int64_t head_size);
   void (*backward)(const AttentionBackwardTile& job);
+  // dq[r] = scale * sum over parts of part[r], stored as f32 or bf16; parts are what `backward` of the same path adds
+  // to, summed in order.
+  void (*finish_queries)(HeadRows dq, bool is_bf16, const float* const* parts, int64_t part_count, int64_t rows,
+                         int64_t head_size, float scale);
 };
 
 struct SpanAttentionKernels {
@@ -168,10 +172,6 @@ struct SpanAttentionKernels {
   int64_t (*part_workspace)(int64_t heads);          // floats
   int64_t (*part_width)(int64_t head_size);          // floats
   int64_t (*backward_workspace)(int64_t head_size);  // floats
-  // dq[r] = scale * sum over parts of part[r], stored as f32 or bf16; parts are `part_stride` floats apart and summed
-  // in order.
-  void (*finish_queries)(HeadRows dq, bool is_bf16, const float* const* parts, int64_t part_count, int64_t rows,
-                         int64_t head_size, float scale);
 };
 
 }  // namespace tandem::cpu

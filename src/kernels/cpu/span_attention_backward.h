@@ -12,19 +12,20 @@ namespace attention {
 struct BackwardState {
   float* k;  // left operands [64, units]
   float* v;
-  float* k_rows;  // [64 / kPerUnit, P]
+  float* k_rows;  // [64 / kPerUnit, P]; under kTurnedQueries [P, 64 / kPerUnit], a left operand
   float* dk;      // sums [64, P]
   float* dv;
-  float* scores;   // [kRows, 64]
-  float* d_p;      // [kRows, 64]: gradient of the probabilities
-  float* weights;  // [kRows, 64] probabilities as a left operand
+  float* scores;   // [Type::kRows, 64]
+  float* d_p;      // [Type::kRows, 64]: gradient of the probabilities
+  float* weights;  // [Type::kRows, 64] probabilities as a left operand
   float* d_left;   // [64, 64] gradient of the scores as a left operand whose steps are queries
   float* d_steps;  // the same with keys as steps: d_left itself, or for bf16 [32, 64] pairs of keys
 };
 
+template <class Type>
 TANDEM_INLINE int64_t backward_floats(int64_t head_size) {
   int64_t wide = padded(head_size);
-  return 2 * kTile * head_size + 3 * kTile * wide + 3 * kRows * kTile + 2 * kTile * kTile;
+  return 2 * kTile * head_size + 3 * kTile * wide + 3 * Type::kRows * kTile + 2 * kTile * kTile;
 }
 
 template <class Type>
@@ -35,9 +36,9 @@ TANDEM_INLINE BackwardState backward_state(float* memory, int64_t head_size) {
   s.dv = s.dk + kTile * wide;
   s.k_rows = s.dv + kTile * wide;
   s.scores = s.k_rows + kTile * wide;
-  s.d_p = s.scores + kRows * kTile;
-  s.weights = s.d_p + kRows * kTile;
-  s.d_left = s.weights + kRows * kTile;
+  s.d_p = s.scores + Type::kRows * kTile;
+  s.weights = s.d_p + Type::kRows * kTile;
+  s.d_left = s.weights + Type::kRows * kTile;
   s.d_steps = Type::kPerUnit == 1 ? s.d_left : s.d_left + kTile * kTile;
   s.k = s.d_left + 2 * kTile * kTile;
   s.v = s.k + kTile * head_size;
@@ -72,6 +73,7 @@ struct QuerySide {
 };
 
 // The queries, in columns of their tile, that see some of the keys [key, key + keys).
+template <class Type>
 TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t keys) {
   int64_t begin = kLimitGroups, end = 0;
   for (int64_t g = 0; g < kLimitGroups; ++g) {
@@ -83,8 +85,8 @@ TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t
   constexpr int64_t kGroupsOfVector = kLanes / kLimitRows;
   begin = begin / kGroupsOfVector * kGroupsOfVector;
   end = (end + kGroupsOfVector - 1) / kGroupsOfVector * kGroupsOfVector;
-  bool masked = keys < kRows;
-  for (int64_t g = begin; g < end; ++g) masked |= span.most_lo[g] > key || span.least_hi[g] < key + kRows;
+  bool masked = keys < Type::kRows;
+  for (int64_t g = begin; g < end; ++g) masked |= span.most_lo[g] > key || span.least_hi[g] < key + Type::kRows;
   return {begin * kLimitRows, end * kLimitRows, masked};
 }
 
@@ -130,12 +132,12 @@ TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, cons
 // and with keys as steps.
 template <class Type>
 TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
-  for (int64_t r = first_row; r < first_row + kRows; ++r) {
+  for (int64_t r = first_row; r < first_row + Type::kRows; ++r) {
     for (int64_t c = 0; c < columns.begin; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
     for (int64_t c = columns.end; c < kTile; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
   }
   if constexpr (Type::kPerUnit == 2) {
-    for (int64_t r = first_row; r < first_row + kRows; r += 2) {
+    for (int64_t r = first_row; r < first_row + Type::kRows; r += 2) {
       const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + r * kTile);
       const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (r + 1) * kTile);
       for (int64_t c = 0; c < kTile; c += kLanes)
@@ -144,19 +146,20 @@ TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& colum
   }
 }
 
-// One group of kRows keys against one tile of queries. False when no query sees any.
+// One group of keys against one tile of queries. False when no query sees any.
 template <class Type>
 TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& shape, const QuerySide& q,
                                   int64_t first_row, int64_t key, int64_t keys) {
-  Columns columns = visible_queries(*q.span, key, keys);
+  Columns columns = visible_queries<Type>(*q.span, key, keys);
   if (columns.begin == columns.end) return false;
   int64_t units = shape.head_size / Type::kPerUnit, wide = padded(shape.head_size);
   int64_t width = columns.end - columns.begin;
-  product<Type, false>({s.scores + columns.begin, kTile}, {s.k + first_row * units, units, 1},
-                       q.packed.q_columns + columns.begin, kTile, width, units);
-  product<Type, false>({s.d_p + columns.begin, kTile}, {s.v + first_row * units, units, 1},
-                       q.packed.d_o_columns + columns.begin, kTile, width, units);
-  for (int64_t r = 0; r < kRows; ++r) {
+  Type::template product<false>({s.scores + columns.begin, kTile}, {s.k + first_row * units, units, 1},
+                                q.packed.q_columns + columns.begin, kTile, width, units);
+  Type::template product<false>({s.d_p + columns.begin, kTile}, {s.v + first_row * units, units, 1},
+                                q.packed.d_o_columns + columns.begin, kTile, width, units);
+  Columns all = in_steps<Type>(columns);
+  for (int64_t r = 0; r < Type::kRows; ++r) {
     if (q.source_lse) {
       gradient_row<Type, true, true>(s, q, columns, first_row, r, key + r, shape.scale);
     } else if (columns.masked) {
@@ -164,22 +167,52 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
     } else {
       gradient_row<Type, false, false>(s, q, columns, first_row, r, key + r, shape.scale);
     }
+    clear_left<Type>(s.weights + r * kTile, columns, all);
   }
   finish_gradients<Type>(s, columns, first_row);
-  int64_t first = columns.begin / Type::kPerUnit, steps = width / Type::kPerUnit;
-  product<Type, true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1}, q.packed.d_o_rows + first * wide,
-                      wide, wide, steps);
-  product<Type, true>({s.dk + first_row * wide, wide}, {s.d_left + first_row * kTile + first, kTile, 1},
-                      q.packed.q_rows + first * wide, wide, wide, steps);
+  int64_t first = all.begin / Type::kPerUnit, steps = (all.end - all.begin) / Type::kPerUnit;
+  Type::template product<true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1},
+                               q.packed.d_o_rows + first * wide, wide, wide, steps);
+  Type::template product<true>({s.dk + first_row * wide, wide}, {s.d_left + first_row * kTile + first, kTile, 1},
+                               q.packed.q_rows + first * wide, wide, wide, steps);
   return true;
+}
+
+// Rows of d_steps of whole steps around those that are ready; the others become zero.
+template <class Type>
+TANDEM_INLINE Columns whole_steps(const BackwardState& s, const Columns& keys) {
+  if constexpr (Type::kStep == kLanes) return keys;
+  const Columns all = in_steps<Type>(keys), none = {0, 0, false};
+  for (int64_t row = all.begin; row < keys.begin; row += Type::kRows) finish_gradients<Type>(s, none, row);
+  for (int64_t row = keys.end; row < all.end; row += Type::kRows) finish_gradients<Type>(s, none, row);
+  return all;
+}
+
+template <class Type>
+TANDEM_INLINE void add_to_queries(const BackwardState& s, float* dq, const Columns& keys, int64_t wide) {
+  const int64_t first = keys.begin / Type::kPerUnit, steps = (keys.end - keys.begin) / Type::kPerUnit;
+  const float* gradients = s.d_steps + first * kTile;
+  if constexpr (Type::kTurnedQueries) {
+    constexpr int64_t kStride = kTile / Type::kPerUnit;
+    for (int64_t c = 0; c < wide; c += Type::kRows) {
+      Type::template product<true>({dq + c * kTile, kTile}, {s.k_rows + c * kStride + first, kStride, 1}, gradients,
+                                   kTile, kTile, steps);
+    }
+  } else {
+    for (int64_t c = 0; c < kTile; c += Type::kRows) {
+      Type::template product<true>({dq + c * wide, wide}, {gradients + c, 1, kTile}, s.k_rows + first * wide, wide,
+                                   wide, steps);
+    }
+  }
 }
 
 template <class Type>
 TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackwardTile& job, const QuerySide& q) {
   int64_t wide = padded(job.shape.head_size), rows = job.seen_end - job.begin;
   int64_t first = kTile, last = 0;  // rows of d_steps that hold this pair's gradients
+  constexpr int64_t kRows = Type::kRows, kGroups = kTile / kRows;
   for (int64_t row = 0; row < rows; row += kRows) {
-    if (q.next) prefetch_part<_MM_HINT_T1>(q.next, q.next_floats, row / kRows, kGroups);
+    if (q.next) prefetch_part<kSecondCache>(q.next, q.next_floats, row / kRows, kGroups);
     if (backward_group<Type>(s, job.shape, q, row, job.begin + row, lower(kRows, rows - row))) {
       first = lower(first, row);
       last = row + kRows;
@@ -189,11 +222,7 @@ TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackward
     }
   }
   if (first >= last) return;
-  const float* steps = s.d_steps + first / Type::kPerUnit * kTile;
-  for (int64_t c = 0; c < kTile; c += kRows) {
-    product<Type, true>({q.dq + c * wide, wide}, {steps + c, 1, kTile}, s.k_rows + first / Type::kPerUnit * wide, wide,
-                        wide, (last - first) / Type::kPerUnit);
-  }
+  add_to_queries<Type>(s, q.dq, whole_steps<Type>(s, {first, last, false}), wide);
 }
 
 TANDEM_INLINE void store_key_gradient(HeadRows to, bool is_bf16, bool accumulate, const float* from, int64_t begin,
@@ -224,7 +253,11 @@ void backward_tile(const AttentionBackwardTile& job) {
   };
   pack_left<Type>(s.k, from(job.k), rows, size / Type::kPerUnit);
   pack_left<Type>(s.v, from(job.v), rows, size / Type::kPerUnit);
-  pack_rows<Type>(s.k_rows, from(job.k), rows, size);
+  if constexpr (Type::kTurnedQueries) {
+    Type::pack_turned_rows(s.k_rows, from(job.k), rows, size);
+  } else {
+    pack_rows<Type>(s.k_rows, from(job.k), rows, size);
+  }
   memset(s.dk, 0, static_cast<size_t>(2 * kTile * wide) * sizeof(float));  // dk and dv
   int64_t tile_floats = 2 * kTile / Type::kPerUnit * (size + wide);
   for (int64_t h = 0; h < job.group; ++h) {
@@ -270,6 +303,24 @@ void pack_query_tile(float* packed, float* delta, HeadRows q, HeadRows d_o, Head
       sum = fma(load(a + r * d_o.stride + i, n), load(b + r * o.stride + i, n), sum);
     }
     delta[r] = reduce_add(sum);
+  }
+}
+
+inline void finish_queries(HeadRows dq, bool is_bf16, const float* const* parts, int64_t part_count, int64_t rows,
+                           int64_t head_size, float scale) {
+  int64_t wide = padded(head_size);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < head_size; i += kLanes) {
+      int64_t n = lower(kLanes, head_size - i);
+      F sum = zero();
+      for (int64_t p = 0; p < part_count; ++p) sum += load(parts[p] + r * wide + i);
+      sum *= broadcast(scale);
+      if (is_bf16) {
+        store(static_cast<uint16_t*>(dq.data) + r * dq.stride + i, sum, n);
+      } else {
+        store(static_cast<float*>(dq.data) + r * dq.stride + i, sum, n);
+      }
+    }
   }
 }
 

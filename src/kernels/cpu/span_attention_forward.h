@@ -12,8 +12,8 @@ namespace attention {
 // Of one tile, in the worker's memory.
 struct ForwardState {
   float* q;        // left operand [64, units]
-  float* scores;   // [kRows, 64]: scores, then probabilities
-  float* weights;  // [kRows, 64] as a left operand
+  float* scores;   // [Type::kRows, 64]: scores, then probabilities
+  float* weights;  // [Type::kRows, 64] as a left operand
   float* sums;     // [64, kLanes]: the sum of probabilities, lane by lane
   float* level;    // [64]
   float* out;      // [64, P]: not yet divided by the sum
@@ -22,11 +22,13 @@ struct ForwardState {
   float* all_out;
 };
 
+template <class Type>
 TANDEM_INLINE int64_t forward_floats(int64_t head_size) {
   int64_t wide = padded(head_size);
-  return kTile * head_size + 2 * kRows * kTile + kTile * kLanes + 3 * kTile + 2 * kTile * wide;
+  return kTile * head_size + 2 * Type::kRows * kTile + kTile * kLanes + 3 * kTile + 2 * kTile * wide;
 }
 
+template <class Type>
 TANDEM_INLINE ForwardState forward_state(float* memory, int64_t head_size) {
   int64_t wide = padded(head_size);
   ForwardState s;
@@ -34,21 +36,42 @@ TANDEM_INLINE ForwardState forward_state(float* memory, int64_t head_size) {
   s.all_out = s.out + kTile * wide;
   s.sums = s.all_out + kTile * wide;
   s.scores = s.sums + kTile * kLanes;
-  s.weights = s.scores + kRows * kTile;
-  s.level = s.weights + kRows * kTile;
+  s.weights = s.scores + Type::kRows * kTile;
+  s.level = s.weights + Type::kRows * kTile;
   s.all_sum = s.level + kTile;
   s.all_level = s.all_sum + kTile;
   s.q = s.all_level + kTile;
   return s;
 }
 
-// The part of a key tile that a group of kRows queries sees.
+// The limits of a group of queries, as TileSpan has them for each kLimitRows.
+struct Limits {
+  int64_t least_lo, most_hi, most_lo, least_hi;
+};
+template <class Type>
+TANDEM_INLINE Limits limits_of(const TileSpan& span, int64_t first_row) {
+  const int64_t g = first_row / kLimitRows;
+  Limits all = {span.least_lo[g], span.most_hi[g], span.most_lo[g], span.least_hi[g]};
+  if constexpr (Type::kRows > kLimitRows) {
+    for (int64_t i = g + 1; i < g + Type::kRows / kLimitRows; ++i) {
+      all.most_lo = upper(all.most_lo, span.most_lo[i]);
+      all.least_hi = lower(all.least_hi, span.least_hi[i]);
+      if (span.least_lo[i] >= span.most_hi[i]) continue;  // none of them sees any
+      all.least_lo = all.least_lo < all.most_hi ? lower(all.least_lo, span.least_lo[i]) : span.least_lo[i];
+      all.most_hi = upper(all.most_hi, span.most_hi[i]);
+    }
+  }
+  return all;
+}
+
+// The part of a key tile that a group of queries sees.
+template <class Type>
 TANDEM_INLINE Columns visible_columns(const TileSpan& span, int64_t first_row, int64_t first_key) {
-  int64_t g = first_row / kLimitRows;
-  int64_t lo = upper(span.least_lo[g] - first_key, 0), hi = lower(span.most_hi[g] - first_key, kTile);
+  Limits limits = limits_of<Type>(span, first_row);
+  int64_t lo = upper(limits.least_lo - first_key, 0), hi = lower(limits.most_hi - first_key, kTile);
   if (lo >= hi) return {0, 0, false};
   int64_t begin = lo / kLanes * kLanes, end = (hi + kLanes - 1) / kLanes * kLanes;
-  return {begin, end, span.most_lo[g] - first_key > begin || span.least_hi[g] - first_key < end};
+  return {begin, end, limits.most_lo - first_key > begin || limits.least_hi - first_key < end};
 }
 
 // 2^(a - b) for integers a <= b, -infinity among them.
@@ -99,22 +122,24 @@ TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionShape& shap
 template <class Type>
 TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardRows& job, const TileSpan& span,
                                  int64_t first_row, int64_t first_key, const float* k_columns, const float* v_rows) {
-  Columns columns = visible_columns(span, first_row, first_key);
+  Columns columns = visible_columns<Type>(span, first_row, first_key);
   if (columns.begin == columns.end) return;
   int64_t units = job.shape.head_size / Type::kPerUnit, wide = padded(job.shape.head_size);
-  product<Type, false>({s.scores + columns.begin, kTile}, {s.q + first_row * units, units, 1},
-                       k_columns + columns.begin, kTile, columns.end - columns.begin, units);
-  for (int64_t r = 0; r < kRows; ++r) {
+  Type::template product<false>({s.scores + columns.begin, kTile}, {s.q + first_row * units, units, 1},
+                                k_columns + columns.begin, kTile, columns.end - columns.begin, units);
+  Columns steps = in_steps<Type>(columns);
+  for (int64_t r = 0; r < Type::kRows; ++r) {
     int64_t row = first_row + r;
     if (columns.masked) {
       softmax_row<Type, true>(s, job.shape, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key, wide);
     } else {
       softmax_row<Type, false>(s, job.shape, row, r, columns, 0, 0, wide);
     }
+    clear_left<Type>(s.weights + r * kTile, columns, steps);
   }
-  int64_t first = columns.begin / Type::kPerUnit, last = columns.end / Type::kPerUnit;
-  product<Type, true>({s.out + first_row * wide, wide}, {s.weights + first, kTile, 1}, v_rows + first * wide, wide,
-                      wide, last - first);
+  int64_t first = steps.begin / Type::kPerUnit, last = steps.end / Type::kPerUnit;
+  Type::template product<true>({s.out + first_row * wide, wide}, {s.weights + first, kTile, 1}, v_rows + first * wide,
+                               wide, wide, last - first);
 }
 
 TANDEM_INLINE void clear(const ForwardState& s, int64_t rows, int64_t wide) {
@@ -190,7 +215,8 @@ void forward_tile(const AttentionForwardTile& tile) {
   const AttentionForwardRows& job = tile.rows;
   int64_t size = job.shape.head_size, wide = padded(size), units = size / Type::kPerUnit;
   int64_t k_floats = units * kTile, v_floats = kTile / Type::kPerUnit * wide;  // of a tile of keys
-  ForwardState s = forward_state(job.workspace, size);
+  constexpr int64_t kGroups = kTile / Type::kRows;
+  ForwardState s = forward_state<Type>(job.workspace, size);
   pack_left<Type>(s.q, job.q, job.rows, units);
   begin_rows(s, job, kTile, wide);
   for (int32_t i = 0; i < job.span_count; ++i) {
@@ -200,10 +226,10 @@ void forward_tile(const AttentionForwardTile& tile) {
       const float* k = keys.k_columns + t * k_floats;
       const float* v = keys.v_rows + t * v_floats;
       bool more = (t + 1) * kTile < span.end;
-      for (int64_t row = 0; row < job.rows; row += kRows) {
+      for (int64_t row = 0; row < job.rows; row += Type::kRows) {
         if (more) {
-          prefetch_part<_MM_HINT_T0>(k + k_floats, k_floats, row / kRows, kGroups);
-          prefetch_part<_MM_HINT_T0>(v + v_floats, v_floats, row / kRows, kGroups);
+          prefetch_part<kFirstCache>(k + k_floats, k_floats, row / Type::kRows, kGroups);
+          prefetch_part<kFirstCache>(v + v_floats, v_floats, row / Type::kRows, kGroups);
         }
         forward_group<Type>(s, job, span, row, t * kTile, k, v);
       }

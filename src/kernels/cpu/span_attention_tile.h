@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/fetcher.h"
 #include "kernels/cpu/simd_math.h"
 #include "kernels/cpu/simd_transpose.h"
 #include "kernels/cpu/span_attention.h"
@@ -14,29 +15,8 @@ namespace attention {
 
 inline constexpr int64_t kTile = kAttentionTile;
 inline constexpr int64_t kVectors = kTile / kLanes;  // vectors across a tile
-inline constexpr int64_t kRows = kLanes / 2;         // rows of a block of the product: 8 x 2 or 4 x 2 registers
-inline constexpr int64_t kGroups = kTile / kRows;
 
 TANDEM_INLINE int64_t padded(int64_t head_size) { return (head_size + kLanes - 1) / kLanes * kLanes; }
-
-struct F32 {
-  using Element = float;
-  static constexpr int64_t kPerUnit = 1;
-  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma(a, b, c); }
-};
-
-#if defined(__AVX512BF16__)
-struct Bf16 {
-  using Element = uint16_t;
-  static constexpr int64_t kPerUnit = 2;
-  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma_pairs(a, b, c); }
-  // Lane i: low[i] and, in its upper half, high[i]; both are widened bf16 values.
-  static TANDEM_INLINE F pairs(F low, F high) {
-    return {_mm512_castsi512_ps(
-        _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low.v), 16), _mm512_castps_si512(high.v)))};
-  }
-};
-#endif
 
 // 2^x; results for bf16 are rounded anyway.
 template <class Type>
@@ -46,7 +26,7 @@ TANDEM_INLINE F exp2(F x) {
 inline constexpr float kNever = -200.0f;  // 2^kNever is 0 in float32
 inline constexpr float kLog2E = 1.44269504f;
 
-// The columns of a tile that a group of kRows rows has to do with.
+// The columns of a tile that a group of rows has to do with.
 struct Columns {
   int64_t begin;  // whole vectors
   int64_t end;
@@ -82,51 +62,98 @@ struct Matrix {
 };
 
 // Asks for the part `part` of `parts` of n floats that are needed soon: while one tile is worked on, the next one comes
-// from the outer caches bit by bit.
-template <_mm_hint kHint>
+// from the outer caches bit by bit. kCache: into which one (fetcher.h).
+template <int kCache>
 TANDEM_INLINE void prefetch_part(const float* data, int64_t n, int64_t part, int64_t parts) {
   constexpr int64_t kLine = 16;
   for (int64_t i = n * part / parts / kLine * kLine; i < n * (part + 1) / parts; i += kLine) {
-    _mm_prefetch(reinterpret_cast<const char*>(data + i), kHint);
+    __builtin_prefetch(data + i, 0, kCache);
   }
 }
 
-// C[kRows, kWide vectors] = (kAdd ? C : 0) + A B over `steps` units.
-template <class Type, int kWide, bool kAdd>
-TANDEM_INLINE void product_block(Matrix c, Left a, const float* b, int64_t b_stride, int64_t steps) {
-  F sum[kRows][kWide];
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int n = 0; n < kWide; ++n) sum[r][n] = kAdd ? load(c.data + r * c.stride + n * kLanes) : zero();
+// --- Element types, and how their small products are computed ------------------------------------------------------
+
+struct Floats {
+  using Element = float;
+  static constexpr int64_t kPerUnit = 1;
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma(a, b, c); }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16Pairs {
+  using Element = uint16_t;
+  static constexpr int64_t kPerUnit = 2;
+  static TANDEM_INLINE F multiply_add(F a, F b, F c) { return fma_pairs(a, b, c); }
+  // Lane i: low[i] and, in its upper half, high[i]; both are widened bf16 values.
+  static TANDEM_INLINE F pairs(F low, F high) {
+    return {_mm512_castsi512_ps(
+        _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(low.v), 16), _mm512_castps_si512(high.v)))};
   }
-  for (int64_t s = 0; s < steps; ++s) {
-    F right[kWide];
-#pragma GCC unroll 4
-    for (int n = 0; n < kWide; ++n) right[n] = load(b + s * b_stride + n * kLanes);
+};
+#endif
+
+// Products by vectors, kRows x 2 registers at a time.
+template <class Elements>
+struct ByVectors : Elements {
+  static constexpr int64_t kRows = kLanes / 2;  // of a group: what one call of product() gives
+  // Columns that are summed over begin and end at multiples of this.
+  static constexpr int64_t kStep = kLanes;
+  // Whether the gradients of queries are summed as [P, 64] and not as [64, P].
+  static constexpr bool kTurnedQueries = false;
+
+  // C[kRows, columns] = (kAdd ? C : 0) + A B over `steps` units, for a whole number of vectors of columns.
+  template <bool kAdd>
+  static TANDEM_INLINE void product(Matrix c, Left a, const float* b, int64_t b_stride, int64_t columns,
+                                    int64_t steps) {
+    int64_t n = 0;
+    for (; n + 2 * kLanes <= columns; n += 2 * kLanes) {
+      block<2, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
+    }
+    if (n < columns) block<1, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
+  }
+
+ private:
+  template <int kWide, bool kAdd>
+  static TANDEM_INLINE void block(Matrix c, Left a, const float* b, int64_t b_stride, int64_t steps) {
+    F sum[kRows][kWide];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      F left = broadcast(a.data[r * a.row_stride + s * a.step_stride]);
 #pragma GCC unroll 4
-      for (int n = 0; n < kWide; ++n) sum[r][n] = Type::multiply_add(left, right[n], sum[r][n]);
+      for (int n = 0; n < kWide; ++n) sum[r][n] = kAdd ? load(c.data + r * c.stride + n * kLanes) : zero();
+    }
+    for (int64_t s = 0; s < steps; ++s) {
+      F right[kWide];
+#pragma GCC unroll 4
+      for (int n = 0; n < kWide; ++n) right[n] = load(b + s * b_stride + n * kLanes);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        F left = broadcast(a.data[r * a.row_stride + s * a.step_stride]);
+#pragma GCC unroll 4
+        for (int n = 0; n < kWide; ++n) sum[r][n] = Elements::multiply_add(left, right[n], sum[r][n]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kWide; ++n) store(c.data + r * c.stride + n * kLanes, sum[r][n]);
     }
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int n = 0; n < kWide; ++n) store(c.data + r * c.stride + n * kLanes, sum[r][n]);
-  }
+};
+
+using F32 = ByVectors<Floats>;
+#if defined(__AVX512BF16__)
+using Bf16 = ByVectors<Bf16Pairs>;
+#endif
+
+// The columns of whole steps around those of a group.
+template <class Type>
+TANDEM_INLINE Columns in_steps(const Columns& columns) {
+  if constexpr (Type::kStep == kLanes) return columns;
+  constexpr int64_t kStep = Type::kStep;
+  return {columns.begin / kStep * kStep, (columns.end + kStep - 1) / kStep * kStep, columns.masked};
 }
 
-// C[kRows, columns] for a whole number of vectors of columns.
-template <class Type, bool kAdd>
-TANDEM_INLINE void product(Matrix c, Left a, const float* b, int64_t b_stride, int64_t columns, int64_t steps) {
-  int64_t n = 0;
-  for (; n + 2 * kLanes <= columns; n += 2 * kLanes) {
-    product_block<Type, 2, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
-  }
-  if (n < columns) product_block<Type, 1, kAdd>({c.data + n, c.stride}, a, b + n, b_stride, steps);
-}
+// --- Operands ------------------------------------------------------------------------------------------------------
 
 // Stores a row of `vectors` vectors as a left operand: floats, or bf16 in the same order. At most kVectors.
 template <class Type>
@@ -136,6 +163,14 @@ TANDEM_INLINE void store_left(float* to, int64_t vector, F x) {
   } else {
     store(reinterpret_cast<uint16_t*>(to) + vector * kLanes, x);
   }
+}
+
+// Zeros in a row of a left operand where a group's columns are not all of `steps`: adding them changes no bit.
+template <class Type>
+TANDEM_INLINE void clear_left(float* row, const Columns& columns, const Columns& steps) {
+  if constexpr (Type::kStep == kLanes) return;
+  for (int64_t c = steps.begin; c < columns.begin; c += kLanes) store_left<Type>(row, c / kLanes, zero());
+  for (int64_t c = columns.end; c < steps.end; c += kLanes) store_left<Type>(row, c / kLanes, zero());
 }
 
 // The left operand of 64 rows of one head: [64, units], rows past `rows` zero.

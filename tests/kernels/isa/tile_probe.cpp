@@ -1,5 +1,6 @@
 #include "kernels/isa/tile_probe.h"
 
+#include "kernels/cpu/tile_attention.h"
 #include "kernels/cpu/tile_product.h"
 #include "kernels/emulated_tiles.h"
 
@@ -34,6 +35,11 @@ struct Tiles {
 }  // namespace
 
 const ProductKernels kEmulatedTileProduct = tile_kernels<Tiles>();
+#if defined(__AVX512BF16__)
+SpanAttentionKernels with_emulated_tiles(const SpanAttentionKernels& kernels) {
+  return attention_by_tiles<Tiles>(kernels);
+}
+#endif
 #else
 const ProductKernels kEmulatedTileProduct = {};
 #endif

@@ -1,7 +1,9 @@
-// The products by tiles of kernels/cpu/tile_product.h on emulated tiles, for every instruction set that packs for them.
+// The products by tiles of kernels/cpu/tile_product.h and tile_attention.h on emulated tiles, for every instruction set
+// that packs for them.
 #pragma once
 
 #include "kernels/cpu/product.h"
+#include "kernels/cpu/span_attention.h"
 
 namespace tandem::cpu {
 
@@ -13,6 +15,7 @@ extern const ProductKernels kEmulatedTileProduct;
 }
 namespace avx512_bf16 {
 extern const ProductKernels kEmulatedTileProduct;
-}
+SpanAttentionKernels with_emulated_tiles(const SpanAttentionKernels& kernels);  // of the same instruction set
+}  // namespace avx512_bf16
 
 }  // namespace tandem::cpu
