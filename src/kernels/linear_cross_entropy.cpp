@@ -1,6 +1,7 @@
 #include "kernels/linear_cross_entropy.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
 
@@ -206,9 +207,12 @@ class Run {
     }
   }
 
-  // 2^(level - top); NaN where there is no level.
+  // 2^(level - top), of whole numbers of which `top` is not the smaller one; NaN where there is no level.
   static double power(float level, float top) {
-    return std::exp2(static_cast<double>(level) - static_cast<double>(top));
+    const double difference = static_cast<double>(level) - static_cast<double>(top);
+    constexpr int64_t kBias = 1023, kMantissaBits = 52;
+    if (difference > -kBias) return std::bit_cast<double>((static_cast<int64_t>(difference) + kBias) << kMantissaBits);
+    return std::isnan(difference) ? difference : 0.0;
   }
 
   // What a token's terms of some level are multiplied by to be its gradient's share.
