@@ -23,27 +23,36 @@ const SpanAttentionKernels& emulated() {
   return kernels;
 }
 
-// The same, and every call, on whatever thread, finds and leaves the tiles released.
+// The same, and every call, on whatever thread, finds and leaves the tiles released. It works in NaNs, exactly as many
+// as are asked for.
 const SpanAttentionKernels& watched() {
   static const SpanAttentionKernels kernels = [] {
     SpanAttentionKernels all = emulated();
     all.bf16.forward = [](const cpu::AttentionForwardTile& tile) {
+      Guarded memory(DType::f32, {1, emulated().forward_workspace(tile.rows.shape.head_size)});
+      cpu::AttentionForwardTile own = tile;
+      own.rows.workspace = memory.tensor().as<float>();
       EXPECT_FALSE(EmulatedTiles::configured());
-      emulated().bf16.forward(tile);
+      emulated().bf16.forward(own);
       EXPECT_FALSE(EmulatedTiles::configured());
+      EXPECT_TRUE(memory.intact());
     };
     all.bf16.backward = [](const cpu::AttentionBackwardTile& tile) {
+      Guarded memory(DType::f32, {1, emulated().backward_workspace(tile.shape.head_size)});
+      cpu::AttentionBackwardTile own = tile;
+      own.workspace = memory.tensor().as<float>();
       EXPECT_FALSE(EmulatedTiles::configured());
-      emulated().bf16.backward(tile);
+      emulated().bf16.backward(own);
       EXPECT_FALSE(EmulatedTiles::configured());
+      EXPECT_TRUE(memory.intact());
     };
     return all;
   }();
   return kernels;
 }
 
-// What kernels find in their memory is NaN, not what a call before left there.
-void spoil_memory(Context& ctx) {
+// Operands are packed into NaNs, not into what a call before left there.
+void spoil_scratch(Context& ctx) {
   constexpr size_t kBytes = 16 << 20;
   ArenaScope scope(ctx.scratch());
   std::memset(ctx.scratch().allocate(kBytes), 0xFF, kBytes);
@@ -68,7 +77,7 @@ class TileAttention : public ::testing::Test {
   }
   static void check(AttentionCase problem, bool by_source, DType gradients = DType::f32, uint64_t seed = 1) {
     problem.plan.order = QueryOrder::by_tile;
-    spoil_memory(context());
+    spoil_scratch(context());
     check_attention(problem, DType::bf16, gradients, by_source, seed, &watched());
   }
 };
@@ -192,7 +201,7 @@ TEST_F(TileAttention, SameBitsForAnyNumberOfThreads) {
       auto out = std::make_unique<AttentionRun>(problem, DType::bf16, DType::bf16, 9, false);
       out->by = &watched();
       out->source_lse.fill(0);
-      spoil_memory(context(threads));
+      spoil_scratch(context(threads));
       out->forward(context(threads));
       out->backward(context(threads));
       return out;
@@ -239,7 +248,7 @@ TEST_F(TileAttention, SameBitsHoweverQueriesAreTiled) {
           }
         }
       }
-      spoil_memory(context());
+      spoil_scratch(context());
       run.forward(context());
       run.backward(context());
       EXPECT_TRUE(same_bits(run.o.tensor().slice_rows(others, others + kQueries), alone.o));
