@@ -258,8 +258,7 @@ TEST_F(TileAttention, SameBitsHoweverQueriesAreTiled) {
   }
 }
 
-// Keys that nobody sees and queries that see none of a step add zeros: what is computed is what a group of 16 rows and
-// steps of 32 leave of the plan.
+// What is computed is what groups of 32 rows and steps of 32 leave of the plan, with a load for each multiplication.
 TEST_F(TileAttention, MultipliesWhatIsSeen) {
   struct Counts {
     EmulatedTiles::Counts forward, backward;
@@ -288,24 +287,24 @@ TEST_F(TileAttention, MultipliesWhatIsSeen) {
   all.keys = {128};
   all.plan.add_run(0, 128);
   all.plan.add_span({.begin = 0, .end = 128});
-  // A product of 64 x 64 x 64 is 4 x 4 x 2 multiplications, each group of four with five loads; four pairs of tiles.
-  constexpr int64_t kProduct = 32, kPairs = 4, kGroups = 4, kLoads = 40, kTiles = 16;
+  // Four pairs of tiles; a product of 64 x 64 x 64 is 4 x 4 x 2 multiplications and gives 16 tiles of sums.
+  constexpr int64_t kPairs = 4, kProduct = 32, kTiles = 16;
   Counts counts = count(all);
   EXPECT_EQ(counts.forward.multiplied, kPairs * 2 * kProduct);
-  EXPECT_EQ(counts.forward.loads, kPairs * (2 * kLoads + kTiles));
+  EXPECT_EQ(counts.forward.loads, kPairs * (2 * kProduct + kTiles));
   EXPECT_EQ(counts.forward.stores, kPairs * 2 * kTiles);
   EXPECT_EQ(counts.forward.configured, 2);
   EXPECT_EQ(counts.backward.multiplied, kPairs * 5 * kProduct);
-  EXPECT_EQ(counts.backward.loads, kPairs * (5 * kLoads + 3 * kTiles));
+  EXPECT_EQ(counts.backward.loads, kPairs * (5 * kProduct + 3 * kTiles));
   EXPECT_EQ(counts.backward.stores, kPairs * 5 * kTiles);
   EXPECT_EQ(counts.backward.configured, 2);
 
-  // Forward, group g of a pair on the diagonal: g + 1 tiles of scores, and one step or two.
+  // On the diagonal each product of a group of 32 and its own 32 is a quarter, and one quarter is not seen; gradients
+  // of queries are added whole.
+  constexpr int64_t kQuarter = kProduct / 4;
   counts = count(causal_case(1, 64));
-  EXPECT_EQ(counts.forward.multiplied, 2 * (1 + 2 + 3 + 4) + 4 * (1 + 1 + 2 + 2));
-  // Backward, group g of keys: 4 - g tiles of scores and of their gradients, two steps or one.
-  EXPECT_EQ(counts.backward.multiplied, 2 * 2 * (4 + 3 + 2 + 1) + 2 * 4 * (2 + 2 + 1 + 1) + kProduct);
-  static_assert(kGroups * 8 == kProduct);
+  EXPECT_EQ(counts.forward.multiplied, 2 * 3 * kQuarter);
+  EXPECT_EQ(counts.backward.multiplied, 4 * 3 * kQuarter + kProduct);
 }
 
 TEST_F(TileAttention, TheProcessorGivesTheBitsOfTheEmulation) {

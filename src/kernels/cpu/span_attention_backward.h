@@ -72,8 +72,8 @@ struct QuerySide {
   int64_t next_floats;
 };
 
-// The queries, in columns of their tile, that see some of the keys [key, key + keys).
-template <class Type>
+// The queries, in columns of their tile, that see some of the keys [key, key + keys), at most kCount.
+template <int64_t kCount>
 TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t keys) {
   int64_t begin = kLimitGroups, end = 0;
   for (int64_t g = 0; g < kLimitGroups; ++g) {
@@ -85,8 +85,8 @@ TANDEM_INLINE Columns visible_queries(const TileSpan& span, int64_t key, int64_t
   constexpr int64_t kGroupsOfVector = kLanes / kLimitRows;
   begin = begin / kGroupsOfVector * kGroupsOfVector;
   end = (end + kGroupsOfVector - 1) / kGroupsOfVector * kGroupsOfVector;
-  bool masked = keys < Type::kRows;
-  for (int64_t g = begin; g < end; ++g) masked |= span.most_lo[g] > key || span.least_hi[g] < key + Type::kRows;
+  bool masked = keys < kCount;
+  for (int64_t g = begin; g < end; ++g) masked |= span.most_lo[g] > key || span.least_hi[g] < key + kCount;
   return {begin * kLimitRows, end * kLimitRows, masked};
 }
 
@@ -131,13 +131,14 @@ TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, cons
 // Makes the gradients of a group of keys ready for dq, which is computed from whole tiles: zero outside the columns,
 // and with keys as steps.
 template <class Type>
-TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
-  for (int64_t r = first_row; r < first_row + Type::kRows; ++r) {
+TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row,
+                                    int64_t rows = Type::kRows) {
+  for (int64_t r = first_row; r < first_row + rows; ++r) {
     for (int64_t c = 0; c < columns.begin; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
     for (int64_t c = columns.end; c < kTile; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
   }
   if constexpr (Type::kPerUnit == 2) {
-    for (int64_t r = first_row; r < first_row + Type::kRows; r += 2) {
+    for (int64_t r = first_row; r < first_row + rows; r += 2) {
       const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + r * kTile);
       const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (r + 1) * kTile);
       for (int64_t c = 0; c < kTile; c += kLanes)
@@ -150,7 +151,7 @@ TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& colum
 template <class Type>
 TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& shape, const QuerySide& q,
                                   int64_t first_row, int64_t key, int64_t keys) {
-  Columns columns = visible_queries<Type>(*q.span, key, keys);
+  Columns columns = visible_queries<Type::kRows>(*q.span, key, keys);
   if (columns.begin == columns.end) return false;
   int64_t units = shape.head_size / Type::kPerUnit, wide = padded(shape.head_size);
   int64_t width = columns.end - columns.begin;
@@ -159,17 +160,22 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
   Type::template product<false>({s.d_p + columns.begin, kTile}, {s.v + first_row * units, units, 1},
                                 q.packed.d_o_columns + columns.begin, kTile, width, units);
   Columns all = in_steps<Type>(columns);
-  for (int64_t r = 0; r < Type::kRows; ++r) {
-    if (q.source_lse) {
-      gradient_row<Type, true, true>(s, q, columns, first_row, r, key + r, shape.scale);
-    } else if (columns.masked) {
-      gradient_row<Type, true, false>(s, q, columns, first_row, r, key + r, shape.scale);
-    } else {
-      gradient_row<Type, false, false>(s, q, columns, first_row, r, key + r, shape.scale);
+  for (int64_t part = 0; part < Type::kRows; part += Type::kPart) {
+    if constexpr (Type::kPart < Type::kRows) {
+      columns = visible_queries<Type::kPart>(*q.span, key + part, lower(Type::kPart, keys - part));
     }
-    clear_left<Type>(s.weights + r * kTile, columns, all);
+    for (int64_t r = part; r < part + Type::kPart; ++r) {
+      if (q.source_lse) {
+        gradient_row<Type, true, true>(s, q, columns, first_row, r, key + r, shape.scale);
+      } else if (columns.masked) {
+        gradient_row<Type, true, false>(s, q, columns, first_row, r, key + r, shape.scale);
+      } else {
+        gradient_row<Type, false, false>(s, q, columns, first_row, r, key + r, shape.scale);
+      }
+      clear_left<Type>(s.weights + r * kTile, columns, all);
+    }
+    finish_gradients<Type>(s, columns, first_row + part, Type::kPart);
   }
-  finish_gradients<Type>(s, columns, first_row);
   int64_t first = all.begin / Type::kPerUnit, steps = (all.end - all.begin) / Type::kPerUnit;
   Type::template product<true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1},
                                q.packed.d_o_rows + first * wide, wide, wide, steps);
@@ -178,19 +184,10 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
   return true;
 }
 
-// Rows of d_steps of whole steps around those that are ready; the others become zero.
 template <class Type>
-TANDEM_INLINE Columns whole_steps(const BackwardState& s, const Columns& keys) {
-  if constexpr (Type::kStep == kLanes) return keys;
-  const Columns all = in_steps<Type>(keys), none = {0, 0, false};
-  for (int64_t row = all.begin; row < keys.begin; row += Type::kRows) finish_gradients<Type>(s, none, row);
-  for (int64_t row = keys.end; row < all.end; row += Type::kRows) finish_gradients<Type>(s, none, row);
-  return all;
-}
-
-template <class Type>
-TANDEM_INLINE void add_to_queries(const BackwardState& s, float* dq, const Columns& keys, int64_t wide) {
-  const int64_t first = keys.begin / Type::kPerUnit, steps = (keys.end - keys.begin) / Type::kPerUnit;
+TANDEM_INLINE void add_to_queries(const BackwardState& s, float* dq, int64_t first_key, int64_t last_key,
+                                  int64_t wide) {
+  const int64_t first = first_key / Type::kPerUnit, steps = (last_key - first_key) / Type::kPerUnit;
   const float* gradients = s.d_steps + first * kTile;
   if constexpr (Type::kTurnedQueries) {
     constexpr int64_t kStride = kTile / Type::kPerUnit;
@@ -222,7 +219,7 @@ TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackward
     }
   }
   if (first >= last) return;
-  add_to_queries<Type>(s, q.dq, whole_steps<Type>(s, {first, last, false}), wide);
+  add_to_queries<Type>(s, q.dq, first, last, wide);
 }
 
 TANDEM_INLINE void store_key_gradient(HeadRows to, bool is_bf16, bool accumulate, const float* from, int64_t begin,

@@ -44,16 +44,16 @@ TANDEM_INLINE ForwardState forward_state(float* memory, int64_t head_size) {
   return s;
 }
 
-// The limits of a group of queries, as TileSpan has them for each kLimitRows.
+// The limits of a number of queries, as TileSpan has them for each kLimitRows.
 struct Limits {
   int64_t least_lo, most_hi, most_lo, least_hi;
 };
-template <class Type>
+template <int64_t kCount>
 TANDEM_INLINE Limits limits_of(const TileSpan& span, int64_t first_row) {
   const int64_t g = first_row / kLimitRows;
   Limits all = {span.least_lo[g], span.most_hi[g], span.most_lo[g], span.least_hi[g]};
-  if constexpr (Type::kRows > kLimitRows) {
-    for (int64_t i = g + 1; i < g + Type::kRows / kLimitRows; ++i) {
+  if constexpr (kCount > kLimitRows) {
+    for (int64_t i = g + 1; i < g + kCount / kLimitRows; ++i) {
       all.most_lo = upper(all.most_lo, span.most_lo[i]);
       all.least_hi = lower(all.least_hi, span.least_hi[i]);
       if (span.least_lo[i] >= span.most_hi[i]) continue;  // none of them sees any
@@ -64,10 +64,10 @@ TANDEM_INLINE Limits limits_of(const TileSpan& span, int64_t first_row) {
   return all;
 }
 
-// The part of a key tile that a group of queries sees.
-template <class Type>
+// The part of a key tile that kCount queries see.
+template <int64_t kCount>
 TANDEM_INLINE Columns visible_columns(const TileSpan& span, int64_t first_row, int64_t first_key) {
-  Limits limits = limits_of<Type>(span, first_row);
+  Limits limits = limits_of<kCount>(span, first_row);
   int64_t lo = upper(limits.least_lo - first_key, 0), hi = lower(limits.most_hi - first_key, kTile);
   if (lo >= hi) return {0, 0, false};
   int64_t begin = lo / kLanes * kLanes, end = (hi + kLanes - 1) / kLanes * kLanes;
@@ -122,20 +122,26 @@ TANDEM_INLINE void softmax_row(const ForwardState& s, const AttentionShape& shap
 template <class Type>
 TANDEM_INLINE void forward_group(const ForwardState& s, const AttentionForwardRows& job, const TileSpan& span,
                                  int64_t first_row, int64_t first_key, const float* k_columns, const float* v_rows) {
-  Columns columns = visible_columns<Type>(span, first_row, first_key);
+  Columns columns = visible_columns<Type::kRows>(span, first_row, first_key);
   if (columns.begin == columns.end) return;
   int64_t units = job.shape.head_size / Type::kPerUnit, wide = padded(job.shape.head_size);
   Type::template product<false>({s.scores + columns.begin, kTile}, {s.q + first_row * units, units, 1},
                                 k_columns + columns.begin, kTile, columns.end - columns.begin, units);
   Columns steps = in_steps<Type>(columns);
-  for (int64_t r = 0; r < Type::kRows; ++r) {
-    int64_t row = first_row + r;
-    if (columns.masked) {
-      softmax_row<Type, true>(s, job.shape, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key, wide);
-    } else {
-      softmax_row<Type, false>(s, job.shape, row, r, columns, 0, 0, wide);
+  for (int64_t part = 0; part < Type::kRows; part += Type::kPart) {
+    if constexpr (Type::kPart < Type::kRows) {
+      columns = visible_columns<Type::kPart>(span, first_row + part, first_key);
     }
-    clear_left<Type>(s.weights + r * kTile, columns, steps);
+    for (int64_t r = part; r < part + Type::kPart; ++r) {
+      int64_t row = first_row + r;
+      if (columns.masked) {
+        softmax_row<Type, true>(s, job.shape, row, r, columns, span.lo[row] - first_key, span.hi[row] - first_key,
+                                wide);
+      } else {
+        softmax_row<Type, false>(s, job.shape, row, r, columns, 0, 0, wide);
+      }
+      clear_left<Type>(s.weights + r * kTile, columns, steps);
+    }
   }
   int64_t first = steps.begin / Type::kPerUnit, last = steps.end / Type::kPerUnit;
   Type::template product<true>({s.out + first_row * wide, wide}, {s.weights + first, kTile, 1}, v_rows + first * wide,

@@ -96,6 +96,7 @@ struct Bf16Pairs {
 template <class Elements>
 struct ByVectors : Elements {
   static constexpr int64_t kRows = kLanes / 2;  // of a group: what one call of product() gives
+  static constexpr int64_t kPart = kRows;       // rows of a group that share what they see, between products
   // Columns that are summed over begin and end at multiples of this.
   static constexpr int64_t kStep = kLanes;
   // Whether the gradients of queries are summed as [P, 64] and not as [64, P].

@@ -1,9 +1,11 @@
 // Span attention in bf16 whose products are computed by tiles (tile_product.h says what those are). A template over the
 // type that holds the instructions: cpu/amx/attention.cpp has the processor's own, the tests have an emulation.
 //
-// Everything but the products is the code for vectors, over groups of 16 rows. Operands fit as they are packed for
-// vectors: queries, keys and values [rows, units] are left operands, [units, 64] and [32 pairs, P] right ones. So that
-// every step is a whole one, head sizes are multiples of 32; others go to vectors.
+// Everything but the products is the code for vectors, over groups of 32 rows: two tiles of rows share what is loaded
+// of the other operand, so that four multiplications need four loads. Between products each half of a group has its own
+// columns: short blocks see little of 32 rows. Operands fit as they are packed for vectors: queries, keys and values
+// [rows, units] are left operands, [units, 64] and [32 pairs, P] right ones. So that every step is a whole one, head
+// sizes are multiples of 32; others go to vectors.
 //
 // A step adds 32 rows (keys forward, queries or keys backward) that begin at a multiple of 32 of their tile, with zeros
 // where a group has to do with fewer: a sum's bits do not depend on where what is visible begins and ends.
@@ -25,20 +27,16 @@ inline constexpr int64_t kTileWords = kTileBytes / 4;  // units of a step, and c
 
 template <class Tiles>
 struct Bf16Tiles : Bf16Pairs {
-  static constexpr int64_t kRows = kTileRows;
+  static constexpr int64_t kRows = 2 * kTileRows, kPart = kTileRows;
   static constexpr int64_t kStep = kTileWords * kPerUnit;
   static constexpr bool kTurnedQueries = true;
 
-  // As ByVectors::product, over whole steps. Up to 64 columns at once: five loads for four multiplications, and a
-  // multiplication takes the tile unit twice as long as a load takes the load ports. Twice the rows would need four
-  // loads, but make groups so large that short blocks see little of them.
+  // As ByVectors::product, over whole steps.
   template <bool kAdd>
   static void product(Matrix c, Left a, const float* b, int64_t b_stride, int64_t columns, int64_t steps) {
-    constexpr int64_t kMost = 4 * kTileWords;
-    for (; columns >= kMost; columns -= kMost, c.data += kMost, b += kMost) block<4, kAdd>(c, a, b, b_stride, steps);
-    if (columns == 3 * kTileWords) block<3, kAdd>(c, a, b, b_stride, steps);
-    if (columns == 2 * kTileWords) block<2, kAdd>(c, a, b, b_stride, steps);
-    if (columns == kTileWords) block<1, kAdd>(c, a, b, b_stride, steps);
+    constexpr int64_t kMost = 2 * kTileWords;
+    for (; columns >= kMost; columns -= kMost, c.data += kMost, b += kMost) block<2, kAdd>(c, a, b, b_stride, steps);
+    if (columns > 0) block<1, kAdd>(c, a, b, b_stride, steps);
   }
 
   // [P, 32]: words of two rows, by features.
@@ -60,44 +58,48 @@ struct Bf16Tiles : Bf16Pairs {
   }
 
  private:
-  static constexpr int kLeft = 4, kRight = 5;  // and 6, 7
+  static constexpr int kSums = 0, kLeft = 4, kRight = 6;
 
+  // 32 rows and V tiles of columns; sums of the lower rows lie two tiles behind those of the upper ones.
   template <int V, bool kAdd>
   static TANDEM_INLINE void block(Matrix c, Left a, const float* b, int64_t b_stride, int64_t steps) {
     const int64_t c_bytes = c.stride * 4, a_bytes = a.row_stride * 4, b_bytes = b_stride * 4;
-    begin<0, V, kAdd>(c.data, c_bytes);
-    for (int64_t s = 0; s < steps; s += kTileWords) {
+    float* lower_c = c.data + kTileRows * c.stride;
+    const float* lower_a = a.data + kTileRows * a.row_stride;
+    begin<kSums, V, kAdd>(c.data, c_bytes);
+    begin<kSums + 2, V, kAdd>(lower_c, c_bytes);
+    for (int64_t s = 0; s < steps; s += kTileWords, b += kTileWords * b_stride) {
+      Tiles::template load<kRight>(b, b_bytes);
       Tiles::template load<kLeft>(a.data + s, a_bytes);
-      multiply<0, V>(b + s * b_stride, b_bytes);
-    }
-    end<0, V>(c.data, c_bytes);
-  }
-  template <int v, int V, bool kAdd>
-  static TANDEM_INLINE void begin(const float* c, int64_t bytes) {
-    if constexpr (v < V) {
-      if constexpr (kAdd) {
-        Tiles::template load<v>(c + v * kTileWords, bytes);
-      } else {
-        Tiles::template zero<v>();
+      Tiles::template multiply<kSums, kLeft, kRight>();
+      if constexpr (V == 2) {
+        Tiles::template load<kRight + 1>(b + kTileWords, b_bytes);
+        Tiles::template multiply<kSums + 1, kLeft, kRight + 1>();
       }
-      begin<v + 1, V, kAdd>(c, bytes);
+      Tiles::template load<kLeft + 1>(lower_a + s, a_bytes);
+      Tiles::template multiply<kSums + 2, kLeft + 1, kRight>();
+      if constexpr (V == 2) Tiles::template multiply<kSums + 3, kLeft + 1, kRight + 1>();
+    }
+    end<kSums, V>(c.data, c_bytes);
+    end<kSums + 2, V>(lower_c, c_bytes);
+  }
+  template <int t, int V, bool kAdd>
+  static TANDEM_INLINE void begin(const float* c, int64_t bytes) {
+    if constexpr (kAdd) {
+      Tiles::template load<t>(c, bytes);
+      if constexpr (V == 2) Tiles::template load<t + 1>(c + kTileWords, bytes);
+    } else {
+      Tiles::template zero<t>();
+      if constexpr (V == 2) Tiles::template zero<t + 1>();
     }
   }
-  template <int v, int V>
-  static TANDEM_INLINE void multiply(const float* b, int64_t bytes) {
-    if constexpr (v < V) {
-      Tiles::template load<kRight + v % 3>(b + v * kTileWords, bytes);
-      Tiles::template multiply<v, kLeft, kRight + v % 3>();
-      multiply<v + 1, V>(b, bytes);
-    }
-  }
-  template <int v, int V>
+  template <int t, int V>
   static TANDEM_INLINE void end(float* c, int64_t bytes) {
-    if constexpr (v < V) {
-      Tiles::template store<v>(c + v * kTileWords, bytes);
-      end<v + 1, V>(c, bytes);
-    }
+    Tiles::template store<t>(c, bytes);
+    if constexpr (V == 2) Tiles::template store<t + 1>(c + kTileWords, bytes);
   }
+
+  static_assert(kRows % kStep == 0);  // the gradients of a group's scores are whole steps of the queries' gradients
 };
 
 // All tiles are whole ones, for the length of a call.
