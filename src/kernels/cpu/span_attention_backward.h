@@ -130,15 +130,14 @@ TANDEM_INLINE void gradient_row(const BackwardState& s, const QuerySide& q, cons
 
 // Makes the gradients of a group of keys ready for dq, which is computed from whole tiles: zero outside the columns,
 // and with keys as steps.
-template <class Type>
-TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row,
-                                    int64_t rows = Type::kRows) {
-  for (int64_t r = first_row; r < first_row + rows; ++r) {
+template <class Type, int64_t kCount>
+TANDEM_INLINE void finish_gradients(const BackwardState& s, const Columns& columns, int64_t first_row) {
+  for (int64_t r = first_row; r < first_row + kCount; ++r) {
     for (int64_t c = 0; c < columns.begin; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
     for (int64_t c = columns.end; c < kTile; c += kLanes) store_left<Type>(s.d_left + r * kTile, c / kLanes, zero());
   }
   if constexpr (Type::kPerUnit == 2) {
-    for (int64_t r = first_row; r < first_row + rows; r += 2) {
+    for (int64_t r = first_row; r < first_row + kCount; r += 2) {
       const auto* low = reinterpret_cast<const uint16_t*>(s.d_left + r * kTile);
       const auto* high = reinterpret_cast<const uint16_t*>(s.d_left + (r + 1) * kTile);
       for (int64_t c = 0; c < kTile; c += kLanes)
@@ -174,7 +173,7 @@ TANDEM_INLINE bool backward_group(const BackwardState& s, const AttentionShape& 
       }
       clear_left<Type>(s.weights + r * kTile, columns, all);
     }
-    finish_gradients<Type>(s, columns, first_row + part, Type::kPart);
+    finish_gradients<Type, Type::kPart>(s, columns, first_row + part);
   }
   int64_t first = all.begin / Type::kPerUnit, steps = (all.end - all.begin) / Type::kPerUnit;
   Type::template product<true>({s.dv + first_row * wide, wide}, {s.weights + first, kTile, 1},
@@ -215,7 +214,7 @@ TANDEM_INLINE void backward_pair(const BackwardState& s, const AttentionBackward
       last = row + kRows;
     } else {
       Columns none = {0, 0, false};
-      if (first < kTile) finish_gradients<Type>(s, none, row);  // between groups that are seen
+      if (first < kTile) finish_gradients<Type, Type::kRows>(s, none, row);  // between groups that are seen
     }
   }
   if (first >= last) return;
