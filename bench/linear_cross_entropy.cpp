@@ -62,6 +62,7 @@ void apart(benchmark::State& state) {
 
 void widths(benchmark::internal::Benchmark* b) {
   for (int64_t width : kWidths) b->Arg(width);
+  b->Arg(768);
   b->UseRealTime()->Unit(benchmark::kMillisecond);
 }
 BENCHMARK(fused)->Apply(widths);

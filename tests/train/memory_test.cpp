@@ -95,6 +95,9 @@ TEST(Memory, RowsOfDocumentsThatDoNotSeeEachOther) {
 // What the process grows by in two steps, and what was said before. Sizes at which the pages count and not their ends.
 TEST(Memory, AProcessGrowsByWhatWasPredicted) {
   if (process_memory().resident == 0) GTEST_SKIP() << "the system does not say what a process holds";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's shadow memory counts too";
+#endif
   for (Recompute recompute : {Recompute::none, Recompute::layers}) {
     for (OptimizerState state : {OptimizerState::float32, OptimizerState::bits8}) {
       ModelConfig config = model_of(Arch::double_decoder);
