@@ -30,12 +30,11 @@ constexpr int64_t kTermPadding = 32;
 // Rows of terms that are asked for while as many before them are multiplied.
 constexpr int64_t kRowsAhead = 96;
 
-int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
-int64_t whole(int64_t n, int64_t unit) { return pieces(n, unit) * unit; }
+int64_t whole(int64_t n, int64_t unit) { return chunk_count(n, unit) * unit; }
 
 int64_t tokens_per_chunk(int64_t tokens, int64_t vocabulary) {
   const int64_t most = std::clamp<int64_t>(kChunkTerms / vocabulary, kTokenTile, 4096);
-  return whole(pieces(tokens, pieces(tokens, most)), kTokenTile);
+  return whole(chunk_count(tokens, chunk_count(tokens, most)), kTokenTile);
 }
 
 class Run {
@@ -47,8 +46,8 @@ class Run {
         kernels_(ctx.cpu().linear_cross_entropy),
         width_(op.x.row_size()),
         vocabulary_(op.weight.rows()),
-        blocks_(pieces(vocabulary_, kBlock)),
-        groups_(pieces(blocks_, kGroupBlocks)),
+        blocks_(chunk_count(vocabulary_, kBlock)),
+        groups_(chunk_count(blocks_, kGroupBlocks)),
         chunk_(tokens_per_chunk(op.x.rows(), vocabulary_)) {
     Arena& arena = ctx.scratch();
     const int64_t threads = ctx.pool().threads(), tiles = chunk_ / kTokenTile;
@@ -74,14 +73,14 @@ class Run {
     turn_weight();
     for (int64_t begin = 0; begin < op_.x.rows(); begin += chunk_) {
       tokens_ = {begin, std::min(begin + chunk_, op_.x.rows())};
-      const int64_t tiles = pieces(tokens_.size(), kTokenTile);
+      const int64_t tiles = chunk_count(tokens_.size(), kTokenTile);
       ctx_.pool().run(tiles * groups_, [&](int64_t i, int worker) { group(i % tiles, i / tiles, worker); });
       finish_losses();
       constexpr int64_t kStrip = 16;
-      ctx_.pool().run(pieces(tokens_.size(), kStrip),
+      ctx_.pool().run(chunk_count(tokens_.size(), kStrip),
                       [&](int64_t i, int worker) { token_gradients(i * kStrip, kStrip, worker); });
       if (!op_.dweight.defined()) continue;
-      ctx_.pool().run(pieces(blocks_, kGradientBlocks), [&](int64_t i, int worker) {
+      ctx_.pool().run(chunk_count(blocks_, kGradientBlocks), [&](int64_t i, int worker) {
         weight_gradients({i * kGradientBlocks, std::min((i + 1) * kGradientBlocks, blocks_)}, worker);
       });
     }
@@ -89,7 +88,7 @@ class Run {
 
  private:
   int64_t block_rows(int64_t block) const { return std::min(kBlock, vocabulary_ - block * kBlock); }
-  int64_t panel_words(int64_t rows) const { return whole(pieces(rows, 2), products_.word_unit); }
+  int64_t panel_words(int64_t rows) const { return whole(chunk_count(rows, 2), products_.word_unit); }
   // Panels a multiple of 4 KiB apart would share a few sets of the first cache.
   int64_t panel_stride() const { return panel_words(kBlock) * 4 * kTermPanelColumns + 1024; }
   const uint16_t* weight_row(int64_t row) const { return op_.weight.row<uint16_t>(row); }
@@ -128,7 +127,7 @@ class Run {
   // Panels behind the last token of a tile: logits of zero.
   void clear_columns(char* x, int64_t count) const {
     const int64_t panel = whole(width_ / 2, products_.word_unit) * products_.columns * 4;
-    const int64_t from = pieces(count, products_.columns) * panel, end = kTokenTile / products_.columns * panel;
+    const int64_t from = chunk_count(count, products_.columns) * panel, end = kTokenTile / products_.columns * panel;
     if (from < end) std::fill(x + from, x + end, 0);
   }
 
@@ -172,7 +171,7 @@ class Run {
   void add_to_part(int64_t tile, int64_t group, int64_t block, bool begins, int worker) {
     cpu::ProductChunk chunk{};
     chunk.a = turned(block);
-    chunk.words = pieces(block_rows(block), 2);
+    chunk.words = chunk_count(block_rows(block), 2);
     chunk.start_stride = kTokenTile;
     chunk.rows = width_;
     chunk.columns = kTermPanelColumns;
@@ -244,7 +243,7 @@ class Run {
   }
 
   bool same_levels(int64_t block, int64_t other) const {
-    const int64_t tiles = pieces(tokens_.size(), kTokenTile);
+    const int64_t tiles = chunk_count(tokens_.size(), kTokenTile);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       if (!std::equal(level(tile, block), level(tile, block) + kTokenTile, level(tile, other))) return false;
     }

@@ -106,15 +106,7 @@ struct Bf16Tiles : Bf16Pairs {
 template <class Tiles>
 class WholeTiles {
  public:
-  WholeTiles() {
-    TileConfig config = {};
-    config.palette = 1;
-    for (int t = 0; t < kTiles; ++t) {
-      config.rows[t] = kTileRows;
-      config.row_bytes[t] = kTileBytes;
-    }
-    Tiles::configure(config);
-  }
+  WholeTiles() { Tiles::configure(whole_tiles()); }
   ~WholeTiles() { Tiles::release(); }
   WholeTiles(const WholeTiles&) = delete;
   WholeTiles& operator=(const WholeTiles&) = delete;

@@ -18,4 +18,14 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
+inline TileConfig whole_tiles() {
+  TileConfig config = {};
+  config.palette = 1;
+  for (int t = 0; t < kTiles; ++t) {
+    config.rows[t] = kTileRows;
+    config.row_bytes[t] = kTileBytes;
+  }
+  return config;
+}
+
 }  // namespace tandem::cpu::TANDEM_ISA_NAMESPACE

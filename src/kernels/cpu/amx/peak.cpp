@@ -9,13 +9,7 @@ float multiply_add_tiles(int64_t rounds) {
   alignas(64) uint16_t operand[16 * 32];
   for (uint16_t& x : operand) x = 0x3C00;
   alignas(64) float sums[16 * 16];
-  TileConfig config = {};
-  config.palette = 1;
-  for (int t = 0; t < kTiles; ++t) {
-    config.rows[t] = kTileRows;
-    config.row_bytes[t] = kTileBytes;
-  }
-  Tiles::configure(config);
+  Tiles::configure(whole_tiles());
   Tiles::zero<0>();
   Tiles::zero<1>();
   Tiles::zero<2>();
