@@ -69,6 +69,17 @@ AttentionCase batch_decode_case(int64_t requests, int64_t longest) {
   return out;
 }
 
+AttentionCase many_spans_case() {
+  AttentionCase problem;
+  problem.queries = 75;
+  problem.keys = {400};
+  problem.plan.add_run(0, 5);
+  problem.plan.add_span({.begin = 0, .end = 3});
+  problem.plan.add_run(5, 75);
+  for (int64_t page = 24; page-- > 0;) problem.plan.add_span({.begin = page * 16, .end = page * 16 + 11});
+  return problem;
+}
+
 AttentionCase random_case(uint64_t seed) {
   Rng rng(seed, 3);
   auto upto = [&](int64_t n) { return static_cast<int64_t>(rng.below(static_cast<uint32_t>(n + 1))); };

@@ -38,6 +38,31 @@ AttentionCase batch_decode_case(int64_t requests, int64_t longest);
 // Runs of random lengths over two or three sources, with random spans of every kind; some queries see nothing.
 AttentionCase random_case(uint64_t seed);
 
+// A run of more spans than a tile of several runs may have, as the pages of a paged cache.
+AttentionCase many_spans_case();
+
+// Calls check(problem, heads, key_heads, head_size, by_source) for plans of blocks, windows, grouped queries, each
+// source's log-sum-exp and many spans, at two head sizes.
+template <class Check>
+void check_plan_families(int64_t head_size, int64_t larger_head_size, const Check& check) {
+  for (int64_t block : {1, 4, 30, 64, 90, 200}) {
+    SCOPED_TRACE(::testing::Message() << "blocks of " << block);
+    check(block_case(2, 140, block), 2, 1, head_size, false);
+  }
+  for (int64_t block : {4, 30}) {
+    SCOPED_TRACE(::testing::Message() << "log-sum-exp of each source, blocks of " << block);
+    check(block_case(2, 70, block), 2, 2, head_size, true);
+  }
+  for (int64_t window : {1, 20, 70}) {
+    SCOPED_TRACE(::testing::Message() << "sink and window of " << window);
+    check(window_case(2, 130, window), 1, 1, head_size, false);
+  }
+  SCOPED_TRACE("grouped queries, many spans");
+  check(causal_case(1, 100), 6, 2, head_size, false);
+  check(block_case(1, 100, 30), 4, 1, larger_head_size, true);
+  check(many_spans_case(), 1, 1, head_size, false);
+}
+
 // Operands and results of one case. Queries, keys and values of source 0 are columns of wider rows.
 class AttentionRun {
  public:

@@ -52,21 +52,8 @@ TEST_P(Attention, AwkwardLengths) {
   for (int64_t length : kAwkwardSizes) check_all(causal_case(1, length), 1, 1, 16);
 }
 
-TEST_P(Attention, Blocks) {
-  for (int64_t block : {1, 4, 30, 64, 90, 200}) check_all(block_case(2, 140, block), 2, 1, 16);
-}
-
-TEST_P(Attention, LogSumExpOfEachSource) {
-  for (int64_t block : {4, 30}) check_all(block_case(2, 70, block), 2, 2, 16, true);
-}
-
-TEST_P(Attention, GroupedQueries) {
-  check_all(causal_case(1, 100), 6, 2, 16);
-  check_all(block_case(1, 100, 30), 4, 1, 24, true);
-}
-
-TEST_P(Attention, SinkAndWindow) {
-  for (int64_t window : {1, 20, 70}) check_all(window_case(2, 130, window), 1, 1, 16);
+TEST_P(Attention, PlansOfEveryFamily) {
+  check_plan_families(16, 24, [&](const auto&... c) { check_all(c...); });
 }
 
 TEST_P(Attention, FewQueries) {
@@ -93,18 +80,6 @@ TEST_P(Attention, RandomPlans) {
     AttentionCase problem = random_case(seed);
     check_attention(problem, GetParam().values, GetParam().gradients, seed % 2 == 0, seed);
   }
-}
-
-// A run of more spans than a tile of several runs may have, as the pages of a paged cache.
-TEST_P(Attention, ManySpans) {
-  AttentionCase problem;
-  problem.queries = 75;
-  problem.keys = {400};
-  problem.plan.add_run(0, 5);
-  problem.plan.add_span({.begin = 0, .end = 3});
-  problem.plan.add_run(5, 75);
-  for (int64_t page = 24; page-- > 0;) problem.plan.add_span({.begin = page * 16, .end = page * 16 + 11});
-  check_all(problem, 1, 1, 16);
 }
 
 TEST_P(Attention, LargeScores) {

@@ -121,22 +121,9 @@ TEST_F(TileAttention, AwkwardLengths) {
   }
 }
 
-TEST_F(TileAttention, Blocks) {
-  for (int64_t block : {1, 4, 30, 64, 90, 200}) check_all(block_case(2, 140, block), 2, 1, 32);
+TEST_F(TileAttention, PlansOfEveryFamily) {
+  check_plan_families(32, 64, [](const auto&... c) { check_all(c...); });
   check_all(block_case(1, 140, 30), 1, 1, 64);
-}
-
-TEST_F(TileAttention, LogSumExpOfEachSource) {
-  for (int64_t block : {4, 30}) check_all(block_case(2, 70, block), 2, 2, 32, true);
-}
-
-TEST_F(TileAttention, GroupedQueries) {
-  check_all(causal_case(1, 100), 6, 2, 32);
-  check_all(block_case(1, 100, 30), 4, 1, 64, true);
-}
-
-TEST_F(TileAttention, SinkAndWindow) {
-  for (int64_t window : {1, 20, 70}) check_all(window_case(2, 130, window), 1, 1, 32);
 }
 
 TEST_F(TileAttention, FewQueries) {
@@ -144,17 +131,6 @@ TEST_F(TileAttention, FewQueries) {
     for (int64_t own : {0, 17, 130}) check_all(decode_case(queries, 150, own), 2, 1, 32);
   }
   check_all(batch_decode_case(9, 150), 2, 2, 32, true);
-}
-
-TEST_F(TileAttention, ManySpans) {
-  AttentionCase problem;
-  problem.queries = 75;
-  problem.keys = {400};
-  problem.plan.add_run(0, 5);
-  problem.plan.add_span({.begin = 0, .end = 3});
-  problem.plan.add_run(5, 75);
-  for (int64_t page = 24; page-- > 0;) problem.plan.add_span({.begin = page * 16, .end = page * 16 + 11});
-  check_all(problem, 1, 1, 32);
 }
 
 TEST_F(TileAttention, RandomPlans) {
