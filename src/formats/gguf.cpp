@@ -209,11 +209,9 @@ Record read_record(HeaderReader& reader) {
     reader.refuse("too many dimensions", fmt::format("{}", rank), fmt::format("at most {}", Shape::kMostDims));
   }
   std::vector<int64_t> dims(rank);
-  int64_t elements = 1;
-  bool overflow = false;
   for (size_t i = rank; i-- > 0;) {
     auto size = reader.take<uint64_t>();
-    overflow |= size > uint64_t{INT64_MAX} || __builtin_mul_overflow(elements, static_cast<int64_t>(size), &elements);
+    if (size > uint64_t{INT64_MAX}) reader.refuse("size is too large", fmt::format("{}", size), "less than 2^63");
     dims[i] = static_cast<int64_t>(size);
   }
   auto type = reader.take<uint32_t>();
@@ -224,15 +222,14 @@ Record read_record(HeaderReader& reader) {
   }
   record.type = static_cast<GgufTensorType>(type);
   record.shape = make_shape(dims);
-  if (overflow || elements > INT64_MAX / 8) {
-    reader.refuse("shape is too large", record.shape.text(), "fewer than 2^63 bytes");
-  }
+  std::optional<int64_t> elements = element_count(dims);
+  if (!elements) reader.refuse("shape is too large", record.shape.text(), "fewer than 2^60 elements");
   int64_t columns = rank > 0 ? dims[rank - 1] : 1;
   if (is_quantized(record.type) && columns % kGgufBlock != 0) {
     reader.refuse("bad shape of a quantized tensor", record.shape.text(),
                   fmt::format("rows of a multiple of {}", kGgufBlock));
   }
-  record.bytes = static_cast<uint64_t>(gguf_bytes(record.type, elements));
+  record.bytes = static_cast<uint64_t>(gguf_bytes(record.type, *elements));
   return record;
 }
 

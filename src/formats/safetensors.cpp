@@ -89,17 +89,6 @@ std::vector<int64_t> as_sizes(const Json& value, const char* key, const std::str
   return out;
 }
 
-// Bytes of a tensor, or nothing when the product does not fit 63 bits.
-std::optional<uint64_t> byte_count(std::span<const int64_t> dims, DType dtype) {
-  if (std::find(dims.begin(), dims.end(), 0) != dims.end()) return 0;
-  uint64_t bytes = static_cast<uint64_t>(dtype_bytes(dtype));
-  for (int64_t d : dims) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes)) return std::nullopt;
-  }
-  if (bytes > uint64_t{INT64_MAX}) return std::nullopt;
-  return bytes;
-}
-
 Record parse_record(const std::string& name, const Json& info, uint64_t buffer_bytes, const std::string& file) {
   std::string where = tensor_place(name, file);
   Record record{.name = name};
@@ -119,13 +108,14 @@ Record parse_record(const std::string& name, const Json& info, uint64_t buffer_b
                       .got = fmt::format("{}", dims.size()),
                       .expected = fmt::format("at most {}", Shape::kMostDims)});
   }
-  std::optional<uint64_t> bytes = byte_count(dims, record.dtype);
-  if (!bytes) {
+  std::optional<int64_t> elements = element_count(dims);
+  if (!elements) {
     throw InputError({.what = "shape is too large",
                       .where = where,
                       .got = short_dump(info.at("shape")),
-                      .expected = "fewer than 2^63 bytes"});
+                      .expected = "fewer than 2^60 elements"});
   }
+  auto bytes = static_cast<uint64_t>(*elements * dtype_bytes(record.dtype));
   record.shape = make_shape(dims);
   std::vector<int64_t> offsets = as_sizes(json_at(info, "data_offsets", where), "data_offsets", where);
   if (offsets.size() != 2 || offsets[0] > offsets[1] || static_cast<uint64_t>(offsets[1]) > buffer_bytes) {
@@ -136,11 +126,11 @@ Record parse_record(const std::string& name, const Json& info, uint64_t buffer_b
   }
   record.begin = static_cast<uint64_t>(offsets[0]);
   record.end = static_cast<uint64_t>(offsets[1]);
-  if (record.end - record.begin != *bytes) {
+  if (record.end - record.begin != bytes) {
     throw InputError({.what = "offsets do not match the shape",
                       .where = where,
                       .got = fmt::format("{} bytes", record.end - record.begin),
-                      .expected = fmt::format("{} bytes for {} {}", *bytes, dtype, record.shape.text())});
+                      .expected = fmt::format("{} bytes for {} {}", bytes, dtype, record.shape.text())});
   }
   return record;
 }

@@ -87,9 +87,6 @@ bool is_converted(StoredType type) {
 
 int64_t Strided::elements() const {
   int64_t n = 1;
-  for (int i = 0; i < rank; ++i) {
-    if (sizes[static_cast<size_t>(i)] == 0) return 0;
-  }
   for (int i = 0; i < rank; ++i) n *= sizes[static_cast<size_t>(i)];
   return n;
 }

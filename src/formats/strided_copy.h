@@ -26,7 +26,7 @@ struct Strided {
   int rank = 0;
   std::array<int64_t, Shape::kMostDims> sizes{}, strides{};
 
-  // Product of the sizes; meaningful once end() is known to lie within a storage and distinct() holds.
+  // Product of the sizes, which element_count() has found to fit.
   int64_t elements() const;
   // Behind the last element that is read; the offset when there is none. Nothing when 63 bits do not hold it.
   std::optional<uint64_t> end() const;

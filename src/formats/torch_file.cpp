@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "formats/pickle.h"
 #include "formats/strided_copy.h"
 #include "formats/zip_archive.h"
+#include "tensor/make_shape.h"
 
 namespace tandem {
 namespace fs = std::filesystem;
@@ -82,15 +84,7 @@ struct Place {
   auto key() const { return std::tuple(storage, type, strided.offset, strided.rank, strided.sizes, strided.strides); }
 };
 
-Shape shape_of(const Strided& s) {
-  switch (s.rank) {
-    case 0: return {};
-    case 1: return {s.sizes[0]};
-    case 2: return {s.sizes[0], s.sizes[1]};
-    case 3: return {s.sizes[0], s.sizes[1], s.sizes[2]};
-    default: return {s.sizes[0], s.sizes[1], s.sizes[2], s.sizes[3]};
-  }
-}
+std::span<const int64_t> sizes_of(const Strided& s) { return std::span(s.sizes).first(static_cast<size_t>(s.rank)); }
 
 }  // namespace
 
@@ -324,6 +318,9 @@ class Flattener {
       out.sizes[i] = number(dims.item(i), "size");
       out.strides[i] = number(strides.item(i), "stride");
     }
+    if (!element_count(sizes_of(out))) {
+      refuse("shape is too large", name, make_shape(sizes_of(out)).text(), "fewer than 2^60 elements");
+    }
   }
 
   void check_reach(const std::string& name, const Strided& strided, uint64_t elements) const {
@@ -469,7 +466,7 @@ bool TorchFile::contains(std::string_view name) const {
   return content_->tensors.find(name) != content_->tensors.end();
 }
 DType TorchFile::dtype(std::string_view name) const { return read_as(content_->place(name).type); }
-Shape TorchFile::shape(std::string_view name) const { return shape_of(content_->place(name).strided); }
+Shape TorchFile::shape(std::string_view name) const { return make_shape(sizes_of(content_->place(name).strided)); }
 const std::map<std::string, std::string>& TorchFile::metadata() const { return content_->metadata; }
 
 Tensor TorchFile::tensor(std::string_view name) {
@@ -477,7 +474,7 @@ Tensor TorchFile::tensor(std::string_view name) {
   const Place& place = content_->places[index];
   std::vector<std::byte>& copy = content_->copies[index];
   DType type = read_as(place.type);
-  Shape shape = shape_of(place.strided);
+  Shape shape = make_shape(sizes_of(place.strided));
   if (!copy.empty()) return {copy.data(), type, shape};
   static uint64_t nothing;  // so that a tensor without elements is defined
   if (place.strided.elements() == 0) return {&nothing, type, shape};

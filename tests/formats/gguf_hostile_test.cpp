@@ -150,10 +150,17 @@ TEST(HostileGguf, Tensors) {
                                "type 4"));
   EXPECT_EQ(refusal_of_tensor(tensor("a", {16, 2}, 8, 0)),
             "bad shape of a quantized tensor: tensor 'a' of F: got [2, 16], expected rows of a multiple of 32");
-  for (const std::vector<uint64_t>& sizes : {std::vector<uint64_t>{UINT64_MAX},
-                                             {uint64_t{1} << 32, uint64_t{1} << 32},
+  EXPECT_EQ(refusal_of_tensor(tensor("a", {UINT64_MAX}, 0, 0)),
+            "size is too large: tensor 'a' of F: got 18446744073709551615, expected less than 2^63");
+  // Also where a size of 0, before or behind them, makes the tensor empty.
+  constexpr uint64_t kHuge = uint64_t{1} << 32;
+  for (const std::vector<uint64_t>& sizes : {std::vector<uint64_t>{kHuge, kHuge},
                                              {uint64_t{1} << 61, 3},
-                                             {uint64_t{1} << 62}}) {
+                                             {uint64_t{1} << 62},
+                                             {kHuge, kHuge, 0},
+                                             {kHuge, 0, kHuge},
+                                             {0, kHuge, kHuge},
+                                             {kHuge, 0, kHuge, kHuge}}) {
     EXPECT_TRUE(refusal_of_tensor(tensor("a", sizes, 0, 0)).starts_with("shape is too large: tensor 'a' of F"));
   }
   EXPECT_EQ(

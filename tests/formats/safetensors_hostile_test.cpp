@@ -103,9 +103,14 @@ TEST(HostileSafetensors, ShapesThatDoNotFit) {
     std::string message = refusal_of_tensor(fmt::format(R"("dtype":"F32","shape":{},"data_offsets":[0,4])", shape), 4);
     EXPECT_TRUE(message.starts_with("shape is too large: tensor 'w' of F")) << message;
   }
-  // A zero anywhere makes the tensor empty, however large the other sizes are.
+  // A zero makes the tensor empty; products of the other sizes must fit all the same.
+  for (const char* shape : {"[9223372036854775807,0]", "[1099511627776,1099511627776,0]",
+                            "[0,1099511627776,1099511627776]", "[1099511627776,0,1099511627776]"}) {
+    std::string message = refusal_of_tensor(fmt::format(R"("dtype":"F32","shape":{},"data_offsets":[0,0])", shape), 4);
+    EXPECT_TRUE(message.starts_with("shape is too large: tensor 'w' of F")) << message;
+  }
   TemporaryFolder folder;
-  test::put_file(folder / "f", safetensors_bytes(R"({"w":{"dtype":"F32","shape":[9223372036854775807,0],)"
+  test::put_file(folder / "f", safetensors_bytes(R"({"w":{"dtype":"F32","shape":[1099511627776,0,1024],)"
                                                  R"("data_offsets":[0,0]}})",
                                                  ""));
   SafetensorsFile file = SafetensorsFile::open(folder / "f");

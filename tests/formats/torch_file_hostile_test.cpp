@@ -181,9 +181,8 @@ TEST(HostileTorchFile, TensorsBeyondTheirStorages) {
   EXPECT_EQ(refusal_of_tensor({.offset = 1}),
             "tensor reaches beyond its storage: 'w' of F: got 7 elements, expected at most 6");
   for (const PickledTensor& tensor :
-       {PickledTensor{.offset = INT64_MAX}, PickledTensor{.sizes = {2, 4}},
-        PickledTensor{.sizes = {INT64_MAX, INT64_MAX}}, PickledTensor{.strides = {INT64_MAX, 1}},
-        PickledTensor{.sizes = {1, int64_t{1} << 62}, .strides = {1, 4}},
+       {PickledTensor{.offset = INT64_MAX}, PickledTensor{.sizes = {2, 4}}, PickledTensor{.strides = {INT64_MAX, 1}},
+        PickledTensor{.sizes = {1, int64_t{1} << 59}, .strides = {1, 16}},
         PickledTensor{.offset = 7, .sizes = {0, 3}}}) {
     EXPECT_TRUE(refusal_of_tensor(tensor).starts_with("tensor reaches beyond its storage"));
   }
@@ -194,8 +193,17 @@ TEST(HostileTorchFile, TensorsBeyondTheirStorages) {
   EXPECT_TRUE(refusal_of_tensor({.sizes = {1, 1, 1, 1, 1}}).starts_with("too many dimensions"));
   for (const PickledTensor& tensor :
        {PickledTensor{.sizes = {int64_t{1} << 40}, .strides = {0}}, PickledTensor{.strides = {1, 1}},
-        PickledTensor{.sizes = {int64_t{1} << 60, int64_t{1} << 60}, .strides = {0, 0}}}) {
+        PickledTensor{.sizes = {int64_t{1} << 30, int64_t{1} << 29}, .strides = {0, 0}}}) {
     EXPECT_TRUE(refusal_of_tensor(tensor).starts_with("tensor reads an element of its storage twice"));
+  }
+  // Also where a size of 0 makes the tensor empty.
+  constexpr int64_t kHuge = int64_t{1} << 40;
+  for (const PickledTensor& tensor :
+       {PickledTensor{.sizes = {INT64_MAX, INT64_MAX}}, PickledTensor{.sizes = {kHuge, kHuge}, .strides = {0, 0}},
+        PickledTensor{.sizes = {kHuge, kHuge, 0}, .strides = {1, 1, 1}},
+        PickledTensor{.sizes = {0, kHuge, kHuge}, .strides = {1, 1, 1}},
+        PickledTensor{.sizes = {1, int64_t{1} << 60}, .strides = {1, 1}}}) {
+    EXPECT_TRUE(refusal_of_tensor(tensor).starts_with("shape is too large: 'w' of F"));
   }
   std::string call = "ctorch._utils\n_rebuild_tensor_v2\n";
   expect_refusal(checkpoint(pickle_of_w(call + ")R")), "wrong arguments of a tensor");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tensor/make_shape.h"
 
 namespace tandem {
 namespace {
@@ -19,6 +20,24 @@ struct Counting {
   std::vector<float> values;
   Tensor tensor;
 };
+
+TEST(Shape, CountsSizesOfFilesOnlyWhereNoProductOverflows) {
+  constexpr int64_t kHuge = int64_t{1} << 32;
+  using Sizes = std::vector<int64_t>;
+  EXPECT_EQ(element_count(Sizes{}), 1);
+  EXPECT_EQ(element_count(Sizes{2, 3, 4}), 24);
+  EXPECT_EQ(element_count(Sizes{kHuge, 0, 3}), 0);
+  EXPECT_EQ(element_count(Sizes{(int64_t{1} << 60) - 1}), (int64_t{1} << 60) - 1);
+  for (const Sizes& sizes : {Sizes{int64_t{1} << 60},
+                             {kHuge, kHuge},
+                             {INT64_MAX},
+                             {INT64_MAX, INT64_MAX},
+                             {kHuge, kHuge, 0},
+                             {0, kHuge, kHuge},
+                             {kHuge, 0, kHuge}}) {
+    EXPECT_EQ(element_count(sizes), std::nullopt);
+  }
+}
 
 TEST(Shape, CountsAndCompares) {
   EXPECT_EQ(Shape{}.elements(), 1);
