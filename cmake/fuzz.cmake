@@ -24,7 +24,8 @@ list(APPEND core
   ${src}/arch/double_decoder_state.cpp ${src}/arch/memory_rows.cpp ${src}/arch/state_archive.cpp
   ${src}/arch/yoco_state.cpp ${src}/cache/page_pool.cpp ${src}/cache/paged_rows.cpp ${src}/cache/recent_rows.cpp
   ${src}/cache/spilled_rows.cpp ${src}/kernels/span_plan.cpp
-  ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp)
+  ${src}/train/run_config.cpp ${src}/train/optimizer.cpp ${src}/train/schedule.cpp ${src}/train/guard.cpp
+  ${src}/train/product_choices.cpp ${src}/train/run_state.cpp)
 
 # Of the optimizer only the config is read, of rotary positions the table made, of maps of checkpoints the names. Sections
 # that nothing refers to are dropped, and with them the arithmetic, which would ask for all kernels; instrumentation
@@ -49,7 +50,7 @@ add_library(tandem_fuzz_targets STATIC ${targets})
 target_link_libraries(tandem_fuzz_targets PUBLIC tandem_fuzzed)
 
 add_custom_target(fuzzers)
-foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config grammar
+foreach(name safetensors tokenizer_json sentencepiece run_config jsonl run_log model_config product_choices grammar
              json_schema saved_state torch_file gguf huggingface_config gguf_model)
   add_executable(fuzz_${name} ${CMAKE_SOURCE_DIR}/fuzz/libfuzzer.cpp)
   target_compile_definitions(fuzz_${name} PRIVATE TANDEM_FUZZ_TARGET=${name})

@@ -1,4 +1,4 @@
-// Run configs (TOML and overrides), config.json of a model folder.
+// Run configs (TOML and overrides), config.json of a model folder, products.json of a run folder.
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -9,6 +9,7 @@
 #include "base/toml.h"
 #include "targets.h"
 #include "temporary_file.h"
+#include "train/product_choices.h"
 #include "train/run_config.h"
 
 namespace tandem::fuzz {
@@ -68,6 +69,16 @@ void model_config(std::string_view bytes) {
     list_fields(again_fields, again);
     again_fields.apply(parse_json(fields.to_json().dump(), "config.json"), "config.json");
     if (again_fields.to_json() != fields.to_json()) std::abort();
+  } catch (const InputError&) {
+  }
+}
+
+void product_choices(std::string_view bytes) {
+  const std::string where = "products.json";
+  try {
+    ProductChoices choices = product_choices_from_json(parse_json(bytes, where), where);
+    std::string written = to_json(choices).dump();
+    if (to_json(product_choices_from_json(parse_json(written, where), where)).dump() != written) std::abort();
   } catch (const InputError&) {
   }
 }

@@ -17,6 +17,7 @@ void huggingface_config(std::string_view bytes);
 void gguf_model(std::string_view bytes);
 void run_log(std::string_view bytes);
 void model_config(std::string_view bytes);
+void product_choices(std::string_view bytes);
 void grammar(std::string_view bytes);
 void json_schema(std::string_view bytes);
 void saved_state(std::string_view bytes);
@@ -38,6 +39,7 @@ inline constexpr std::array kTargets{
     Target{"gguf_model", gguf_model},
     Target{"run_log", run_log},
     Target{"model_config", model_config},
+    Target{"product_choices", product_choices},
     Target{"grammar", grammar},
     Target{"json_schema", json_schema},
     Target{"saved_state", saved_state},

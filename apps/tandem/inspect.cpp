@@ -1,5 +1,6 @@
 // inspect: what a model costs, and what this machine computes it with.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -11,9 +12,9 @@
 #include "kernels/peak.h"
 #include "model_options.h"
 #include "output.h"
-#include "product_choices.h"
 #include "train/estimate.h"
 #include "train/init.h"
+#include "train/measure_products.h"
 #include "train/memory.h"
 #include "train/row_share.h"
 #include "train/run_config.h"
@@ -59,11 +60,60 @@ Subject read_subject(const Options& options, Isa isa) {
           run};
 }
 
-OrderedJson kernels_json(Context& ctx, const Subject& subject, const Model& model, bool rates) {
+// As layers multiply: by a weight as it lies, by the same for the gradient of what came in, and two activations.
+const char* kind_of(const Product& p) {
+  if (p.a_column_stride != 1) return "weight's gradient";
+  return p.b_row_stride == 1 ? "forward" : "input's gradient";
+}
+
+// The products of a pass over one micro-batch, or, of a model without a run, over a row that is only read.
+std::vector<PassProduct> products_of(Context& ctx, const Subject& subject, Model& model) {
+  Rng rng(0, 0);
+  const bool trains = subject.run.has_value();
+  const Objective objective = trains ? objective_of(*subject.run) : default_objective(subject.model.arch);
+  Batch rows = random_rows(subject.model, objective, trains ? subject.run->micro_batch : 1, rng);
+  return products_of_pass(ctx, model, trains ? subject.run->recompute : Recompute::none, rows,
+                          trains ? Tape::Mode::record : Tape::Mode::no_grad);
+}
+
+// With `measure`, both sides are timed and the faster one is named, as a run with products=measured does.
+OrderedJson products_json(Context& ctx, const std::vector<PassProduct>& products, bool measure) {
+  ProductChoices choices;
+  if (measure) measure_missing(ctx, products, choices);
+  ChosenProducts chosen(ctx.gemm(), choices, "");
+  OrderedJson list = OrderedJson::array();
+  for (size_t i = 0; i < products.size(); ++i) {
+    const Product& form = products[i].form;
+    OrderedJson json{{"m", form.m},
+                     {"n", form.n},
+                     {"k", form.k},
+                     {"kind", kind_of(form)},
+                     {"per_pass", products[i].times},
+                     {"by", ctx.gemm().implementation(form)}};
+    if (measure) {
+      json["tandem_seconds"] = choices.list[i].times.own;
+      json["onednn_seconds"] = choices.list[i].times.onednn;
+    }
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+// A head that multiplies by itself leaves no product with its weight.
+bool head_is_one_op(const Subject& subject, const std::vector<PassProduct>& products) {
+  return std::none_of(products.begin(), products.end(), [&](const PassProduct& p) {
+    return p.form.n == subject.model.vocab_size && p.form.b_row_stride == 1;
+  });
+}
+
+OrderedJson kernels_json(Context& ctx, const Subject& subject, Model& model, bool rates) {
+  const bool measure = subject.run && subject.run->products == ProductsBy::measurement;
+  std::vector<PassProduct> products = products_of(ctx, subject, model);
   OrderedJson json{{"isa", isa_name(ctx.isa())},
                    {"isa_of_machine", isa_name(detect_isa())},
                    {"matrix_library", kernels::matrix_library()},
-                   {"products", product_choices(ctx, model, subject.model, subject.precision)},
+                   {"products", products_json(ctx, products, measure)},
+                   {"head", head_is_one_op(subject, products) ? "linear_cross_entropy" : "products"},
                    {"threads", ctx.pool().threads()}};
   if (!rates) return json;
   kernels::Peak peak = kernels::measure_peak(ctx);
@@ -169,10 +219,16 @@ std::string report(const OrderedJson& json) {
                                       kernels["isa_of_machine"].get<std::string>()));
   line("matrix library", kernels["matrix_library"].get<std::string>());
   for (const OrderedJson& p : kernels["products"]) {
-    line(fmt::format("products with {} x {}", p["outputs"].get<int64_t>(), p["inputs"].get<int64_t>()).c_str(),
-         fmt::format("{} (input's gradient: {}; weight's: {})", p["forward"].get<std::string>(),
-                     p["input_gradient"].get<std::string>(), p["weight_gradient"].get<std::string>()));
+    auto number = [&](const char* key) { return p[key].get<int64_t>(); };
+    std::string value = fmt::format("{}, {} per pass: {}", p["kind"].get<std::string>(), number("per_pass"),
+                                    p["by"].get<std::string>());
+    if (p.contains("tandem_seconds")) {
+      value += fmt::format(" (tandem {:.3f} ms, oneDNN {:.3f} ms)", 1e3 * p["tandem_seconds"].get<double>(),
+                           1e3 * p["onednn_seconds"].get<double>());
+    }
+    line(fmt::format("product {} x {} x {}", number("m"), number("n"), number("k")).c_str(), value);
   }
+  if (kernels["head"] == "linear_cross_entropy") line("head, loss and gradients", "one op, linear_cross_entropy");
   line("threads", fmt::format("{}", kernels["threads"].get<int>()));
   if (kernels.contains("rates")) {
     const OrderedJson& rates = kernels["rates"];

@@ -13,6 +13,7 @@
 #include "base/statistics.h"
 #include "dist/collectives.h"
 #include "ranks.h"
+#include "train/measure_products.h"
 #include "train/row_share.h"
 #include "train/step.h"
 
@@ -75,6 +76,14 @@ double total(Communicator& ranks, double value) {
   return value;
 }
 
+// As rank 0 finds them; the same on all ranks.
+ProductChoices measured_products(Communicator& ranks, const RunProducts& run) {
+  ProductChoices choices;
+  if (ranks.rank() == 0) measure_missing(run.ctx, products_of_run(run), choices);
+  const char* where = "the choices of rank 0";
+  return product_choices_from_json(parse_json(broadcast(ranks, to_json(choices).dump()), where), where);
+}
+
 // Of rows made of documents that cannot see each other: that of rows of their length.
 double needed_flops(ModelConfig config, Precision precision, int64_t documents) {
   if (documents > 0) config.max_seq_len = documents;
@@ -119,6 +128,15 @@ TrainingSpeed measure_training(Communicator& ranks, const RunConfig& run, const 
                     .moment_elements = parallel && run.zero ? parallel->sharding().owned_elements(ranks.rank()) : -1,
                     .exchange_bytes = parallel ? parallel->buffer_bytes() : 0});
   m.predicted.program = program_bytes(0);
+  std::optional<ChosenProducts> chosen;
+  if (run.products == ProductsBy::measurement) {
+    chosen.emplace(
+        ctx.gemm(),
+        measured_products(
+            ranks,
+            {.ctx = ctx, .model = *model, .recompute = run.recompute, .rows = rows, .training_rows = share.rows}),
+        "measurements");
+  }
   model->parameters().initialise(static_cast<uint64_t>(run.seed));
   Batch prepared;
   auto steady_step = [&] {

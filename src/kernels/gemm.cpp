@@ -37,6 +37,19 @@ struct ChunkKeyHash {
   }
 };
 
+ChunkKey key_of(const Product& p, int64_t m, int64_t n, int64_t k, bool accumulate) {
+  return {{m, n, k, p.a_row_stride, p.a_column_stride, p.b_row_stride, p.b_column_stride, p.c_row_stride},
+          p.operands,
+          p.result,
+          accumulate};
+}
+
+struct FormHash {
+  size_t operator()(const Product& form) const {
+    return ChunkKeyHash()(key_of(form, form.m, form.n, form.k, form.accumulate));
+  }
+};
+
 // A compiled chunk with one set of memory handles per worker.
 struct Prepared {
   dnnl::matmul primitive;
@@ -208,10 +221,7 @@ class OneDnn {
   }
 
   Prepared& prepare(const Product& p, int64_t m, int64_t n, int64_t k, bool accumulate) {
-    ChunkKey key{{m, n, k, p.a_row_stride, p.a_column_stride, p.b_row_stride, p.b_column_stride, p.c_row_stride},
-                 p.operands,
-                 p.result,
-                 accumulate};
+    const ChunkKey key = key_of(p, m, n, k, accumulate);
     auto found = prepared_.find(key);
     if (found != prepared_.end()) return found->second;
     return prepared_.emplace(key, compile(key)).first->second;
@@ -292,6 +302,10 @@ class Gemm::Impl {
  public:
   Impl(Isa isa, const cpu::ProductTypes& kernels, int threads) : isa_(isa), own_(kernels, threads), onednn_(threads) {}
 
+  void run(ThreadPool& pool, const Product& p) {
+    if (noted_) noted_->push_back(form_of(p));
+    run(pool, p, by(p));
+  }
   void run(ThreadPool& pool, const Product& p, By by) {
     std::lock_guard one_at_a_time(mutex_);
     if (by == By::onednn) return onednn_.run(pool, p);
@@ -302,19 +316,36 @@ class Gemm::Impl {
     own_.run(pool, p);
   }
 
+  // oneDNN multiplies bf16 from AVX-512 on.
+  bool has(const Product& p, By by) const {
+    if (by == By::own) return own_.has(p);
+    return p.operands == DType::f32 || isa_ >= Isa::avx512;
+  }
+
+  void choose(const Product& form, By by) { chosen_[form_of(form)] = by; }
+  void forget_choices() { chosen_.clear(); }
+  By by(const Product& p) const {
+    if (!chosen_.empty()) {
+      auto found = chosen_.find(form_of(p));
+      if (found != chosen_.end()) return found->second;
+    }
+    return own_kernels(isa_, p) ? By::own : By::onednn;
+  }
+  void note_forms(std::vector<Product>* forms) { noted_ = forms; }
+
   std::string implementation(const Product& p) {
-    if (own_kernels(isa_, p)) return fmt::format("tandem, {}", isa_name(isa_));
+    if (by(p) == By::own) return fmt::format("tandem, {}", isa_name(isa_));
     std::lock_guard one_at_a_time(mutex_);
     return fmt::format("oneDNN, {}", onednn_.implementation(p));
   }
-
-  Isa isa() const { return isa_; }
 
  private:
   Isa isa_;
   std::mutex mutex_;
   OwnProducts own_;
   OneDnn onednn_;
+  std::unordered_map<Product, By, FormHash> chosen_;
+  std::vector<Product>* noted_ = nullptr;
 };
 
 // Measured on AVX-512 BF16 (docs/performance.md). oneDNN has good kernels for plain forward products; where the left
@@ -329,6 +360,12 @@ bool own_kernels(Isa isa, const Product& p) {
   return isa >= Isa::avx512 && !turned && gaps && p.n > kWide;
 }
 
+Product form_of(const Product& product) {
+  Product form = product;
+  form.a = form.b = form.c = nullptr;
+  return form;
+}
+
 Gemm::Gemm(Isa isa, const cpu::ProductTypes& kernels, int threads) {
   cap_onednn(isa);
   impl_ = std::make_unique<Impl>(isa, kernels, threads);
@@ -336,11 +373,16 @@ Gemm::Gemm(Isa isa, const cpu::ProductTypes& kernels, int threads) {
 Gemm::~Gemm() = default;
 
 void Gemm::run(ThreadPool& pool, const Product& product) {
-  run(pool, product, own_kernels(impl_->isa(), product) ? By::own : By::onednn);
+  if (product.m > 0 && product.n > 0) impl_->run(pool, product);
 }
 void Gemm::run(ThreadPool& pool, const Product& product, By by) {
   if (product.m > 0 && product.n > 0) impl_->run(pool, product, by);
 }
+bool Gemm::has(const Product& product, By by) const { return impl_->has(product, by); }
+void Gemm::choose(const Product& form, By by) { impl_->choose(form, by); }
+void Gemm::forget_choices() { impl_->forget_choices(); }
+Gemm::By Gemm::by(const Product& product) const { return impl_->by(product); }
+void Gemm::note_forms(std::vector<Product>* forms) { impl_->note_forms(forms); }
 std::string Gemm::implementation(const Product& product) { return impl_->implementation(product); }
 
 }  // namespace tandem

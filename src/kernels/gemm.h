@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/threads.h"
 #include "kernels/isa.h"
@@ -30,12 +31,16 @@ struct Product {
   DType operands = DType::f32;
   DType result = DType::f32;
   bool accumulate = false;
+  bool operator==(const Product&) const = default;
 };
 
-// Whether the program's own kernels compute a product on an instruction set; else oneDNN does. The two differ in their
-// last bits, and a run must give the same bits whenever it is repeated or resumed: so the choice follows from the
-// product and the instruction set, by rules that were measured (docs/performance.md), not from what a clock says while
-// a run starts.
+// All of a product but where its operands lie: what one is chosen by.
+Product form_of(const Product& product);
+
+// Whether the program's own kernels compute a product on an instruction set where nothing else was chosen; else oneDNN
+// does. The two differ in their last bits, and a run must give the same bits whenever it is repeated or resumed: so
+// this follows from the product and the instruction set, by rules that were measured (docs/performance.md), not from
+// what a clock says while a run starts. Choices that were measured belong to a run, which keeps them: Gemm::choose().
 bool own_kernels(Isa isa, const Product& product);
 
 // How oneDNN's products are cut: chunks of rows x columns of the result, each computed in slices of `depth` along k
@@ -56,10 +61,20 @@ class Gemm {
   // at its first use.
   void run(ThreadPool& pool, const Product& product);
 
-  // The same by one of the two, whatever own_kernels() says: for measurements and tests. LogicError where there is
-  // none.
+  // The same by one of the two, whatever was chosen: for measurements and tests. LogicError where there is none.
   enum class By { own, onednn };
   void run(ThreadPool& pool, const Product& product, By by);
+  // Whether there is one.
+  bool has(const Product& product, By by) const;
+
+  // Who computes all products of a form from now on, instead of own_kernels()'s choice; forget_choices() takes all of
+  // them back. Not beside run().
+  void choose(const Product& form, By by);
+  void forget_choices();
+  By by(const Product& product) const;
+
+  // While `forms` is not null, every product that is run leaves its form there. Not beside run().
+  void note_forms(std::vector<Product>* forms);
 
   // Who computes a product, for reports: "tandem, avx512_bf16", or "oneDNN, brg:avx512_core_bf16" with the name of the
   // implementation for the full chunks.

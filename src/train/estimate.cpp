@@ -75,12 +75,6 @@ std::string at_most(int64_t bytes, int machine_ranks) {
                      machine_ranks);
 }
 
-Batch rows_of(const EstimateInput& in, int64_t rows, int64_t length) {
-  Batch batch = in.data.tokens.rows(length, in.config.data.seed).next_batch(rows);
-  batch.objective = objective_of(in.config);
-  return batch;
-}
-
 void refuse_if_too_large(const EstimateInput& in, const MemoryEstimate& memory) {
   int64_t have = machine_memory().total / in.machine_ranks;
   if (!in.config.check_memory || have == 0 || memory.total() <= have) return;
@@ -95,13 +89,14 @@ void refuse_if_too_large(const EstimateInput& in, const MemoryEstimate& memory) 
 
 // What the process holds besides is known once all has been done that a step does.
 MemoryEstimate memory_of(const EstimateInput& in) {
-  return model_memory({.ctx = in.ctx,
-                       .config = in.config,
-                       .model = in.model,
-                       .rows = [&](int64_t rows) { return rows_of(in, rows, in.config.model.max_seq_len); },
-                       .validation_rows = in.validation_rows,
-                       .moment_elements = in.moment_elements,
-                       .exchange_bytes = in.exchange_bytes});
+  return model_memory(
+      {.ctx = in.ctx,
+       .config = in.config,
+       .model = in.model,
+       .rows = [&](int64_t rows) { return packed_rows(in.data, in.config, rows, in.config.model.max_seq_len); },
+       .validation_rows = in.validation_rows,
+       .moment_elements = in.moment_elements,
+       .exchange_bytes = in.exchange_bytes});
 }
 
 struct Pace {
@@ -139,7 +134,7 @@ class Probe {
  private:
   // Seconds per token.
   double pass(const PassShape& shape) {
-    Batch batch = rows_of(in_, shape.rows, shape.length);
+    Batch batch = packed_rows(in_.data, in_.config, shape.rows, shape.length);
     Rng rng(static_cast<uint64_t>(in_.config.seed), 0);
     Stopwatch watch;
     in_.model.prepare(batch, rng);

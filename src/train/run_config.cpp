@@ -71,6 +71,10 @@ void list_fields(FieldList& fields, RunConfig& config) {
                                     {"conversation", ObjectiveChoice::conversation}},
                                    "what is learnt; auto: the responses of conversations, of text next tokens, or "
                                    "spans with an encoder-decoder");
+  fields.add_enum<ProductsBy>("products", config.products,
+                              {{"rule", ProductsBy::rule}, {"measured", ProductsBy::measurement}},
+                              "who computes each matrix product, own kernels or oneDNN; measured: the faster one here, "
+                              "which the run folder remembers");
   fields.add("threads", config.threads, "0: one per core");
   fields.add("micro_batch", config.micro_batch, "rows per forward and backward pass");
   fields.add("grad_accum", config.grad_accum, "passes per optimizer step");

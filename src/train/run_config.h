@@ -24,6 +24,12 @@ enum class PrecisionChoice {
   bfloat16,
 };
 
+// Who computes a matrix product, the program's own kernels or oneDNN.
+enum class ProductsBy {
+  rule,         // that was measured on other machines: own_kernels()
+  measurement,  // on this one, before the first step; kept in the run folder
+};
+
 // Which parameters model/ holds at the end.
 enum class ExportedModel {
   last,
@@ -62,6 +68,7 @@ struct RunConfig {
   int64_t seed = 1;        // initial parameters, block boundaries
   PrecisionChoice precision = PrecisionChoice::automatic;
   ObjectiveChoice objective = ObjectiveChoice::automatic;
+  ProductsBy products = ProductsBy::rule;
   int64_t threads = 0;      // 0: all cores
   int64_t micro_batch = 4;  // rows in one forward and backward pass
   int64_t grad_accum = 1;   // passes per step

@@ -95,6 +95,12 @@ std::vector<std::string> wanted_tokens(const DataConfig& config) {
   return wanted;
 }
 
+Batch packed_rows(const RunData& data, const RunConfig& config, int64_t rows, int64_t length) {
+  Batch batch = data.tokens.rows(length, config.data.seed).next_batch(rows);
+  batch.objective = objective_of(config);
+  return batch;
+}
+
 RunData prepare_run_data(const DataConfig& config, ThreadPool& pool, const fs::path& folder, const DiskPlan& disk) {
   check(config, "");
   Corpus corpus(config);

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "data/token_data.h"
+#include "text/batch.h"
 #include "text/tokenizer.h"
 #include "train/run_config.h"
 
@@ -19,6 +20,10 @@ struct RunData {
 // config.model with the sizes and ids that it leaves open set to those of the tokenizer. InputError when the config
 // asks for fewer than it needs.
 ModelConfig model_config_of(const RunConfig& config, const RunData& data);
+
+// The first `rows` rows of `length` tokens of the run's text, for what needs rows of the run's kind before its first
+// step.
+Batch packed_rows(const RunData& data, const RunConfig& config, int64_t rows, int64_t length);
 
 // Special tokens that a run needs, whoever made its tokenizer.
 std::vector<std::string> wanted_tokens(const DataConfig& config);

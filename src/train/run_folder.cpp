@@ -94,8 +94,9 @@ RunFolder::~RunFolder() {
 void RunFolder::abandon() {
   if (!fresh_) return;
   std::error_code ignored;
-  for (const char* name : {kConfig, kOrigin, "tokenizer.json", "tokenizer.model", "data"})
+  for (const char* name : {kConfig, kOrigin, "tokenizer.json", "tokenizer.model", "products.json", "data"}) {
     fs::remove_all(path_ / name, ignored);
+  }
   fs::remove(path_, ignored);  // stays when something else is in it
 }
 

@@ -1,5 +1,5 @@
 // The folder of a run: config.toml, origin.json, tokenizer.json, data/, log.jsonl, tensorboard/, checkpoints/, model/,
-// finished.json.
+// products.json, finished.json.
 #pragma once
 
 #include <filesystem>
@@ -34,6 +34,7 @@ class RunFolder {
   std::filesystem::path events() const { return path_ / "tensorboard"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path model() const { return path_ / "model"; }
+  std::filesystem::path products() const { return path_ / "products.json"; }  // train/product_choices.h
 
   // What the run wrote when it ended last.
   std::optional<Json> finished() const;

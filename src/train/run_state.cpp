@@ -1,30 +1,53 @@
 #include "train/run_state.h"
 
+#include <fmt/format.h>
+
 #include "base/json.h"
 
 namespace tandem {
 
+OrderedJson to_json(const Surroundings& s) {
+  return {{"isa", s.isa}, {"precision", s.precision}, {"processor", s.processor}, {"matrix_library", s.matrix_library}};
+}
+
+Surroundings surroundings_from_json(const Json& json, const std::string& where) {
+  return {.isa = json_string(json, "isa", where),
+          .precision = json_string(json, "precision", where),
+          .processor = json_string(json, "processor", where),
+          .matrix_library = json_string(json, "matrix_library", where)};
+}
+
+std::string differences(const Surroundings& before, const Surroundings& now) {
+  std::string text;
+  auto compare = [&](const char* what, const std::string& a, const std::string& b) {
+    if (a != b) text += fmt::format("{}{} {} instead of {}", text.empty() ? "" : ", ", what, b, a);
+  };
+  compare("instruction set", before.isa, now.isa);
+  compare("precision", before.precision, now.precision);
+  compare("processor", before.processor, now.processor);
+  compare("matrix library", before.matrix_library, now.matrix_library);
+  return text;
+}
+
 OrderedJson to_json(const RunState& state) {
-  return {{"step", state.step},
-          {"updates", state.updates},
-          {"tokens", state.tokens},
-          {"skipped", state.skipped},
-          {"unlabelled_in_row", state.unlabelled_in_row},
-          {"loss", state.loss},
-          {"seconds", state.seconds},
-          {"window_loss", state.window_loss},
-          {"window_labelled", state.window_labelled},
-          {"log_bytes", state.log_bytes},
-          {"anchor", state.anchor},
-          {"guard", to_json(state.guard)},
-          {"best", {{"step", state.best.step}, {"loss", state.best.loss}}},
-          {"cursor", state.cursor},
-          {"heldout", state.heldout},
-          {"tokenizer", state.tokenizer},
-          {"isa", state.surroundings.isa},
-          {"precision", state.surroundings.precision},
-          {"processor", state.surroundings.processor},
-          {"matrix_library", state.surroundings.matrix_library}};
+  OrderedJson json{{"step", state.step},
+                   {"updates", state.updates},
+                   {"tokens", state.tokens},
+                   {"skipped", state.skipped},
+                   {"unlabelled_in_row", state.unlabelled_in_row},
+                   {"loss", state.loss},
+                   {"seconds", state.seconds},
+                   {"window_loss", state.window_loss},
+                   {"window_labelled", state.window_labelled},
+                   {"log_bytes", state.log_bytes},
+                   {"anchor", state.anchor},
+                   {"guard", to_json(state.guard)},
+                   {"best", {{"step", state.best.step}, {"loss", state.best.loss}}},
+                   {"cursor", state.cursor},
+                   {"heldout", state.heldout},
+                   {"tokenizer", state.tokenizer}};
+  json.update(to_json(state.surroundings));
+  return json;
 }
 
 RunState run_state_from_json(const Json& json, const std::string& where) {
@@ -46,10 +69,7 @@ RunState run_state_from_json(const Json& json, const std::string& where) {
   state.cursor = json_at(json, "cursor", where);
   state.heldout = json_at(json, "heldout", where);
   state.tokenizer = json_string(json, "tokenizer", where);
-  state.surroundings = {.isa = json_string(json, "isa", where),
-                        .precision = json_string(json, "precision", where),
-                        .processor = json_string(json, "processor", where),
-                        .matrix_library = json_string(json, "matrix_library", where)};
+  state.surroundings = surroundings_from_json(json, where);
   return state;
 }
 

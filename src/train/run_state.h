@@ -24,6 +24,12 @@ struct Surroundings {
   bool operator==(const Surroundings&) const = default;
 };
 
+OrderedJson to_json(const Surroundings& surroundings);
+Surroundings surroundings_from_json(const Json& json, const std::string& where);
+
+// In words, what is not the same: "instruction set avx2 instead of avx512, ..."; empty where all is.
+std::string differences(const Surroundings& before, const Surroundings& now);
+
 struct RunState {
   int64_t step = 0;               // optimizer steps done, skipped ones included
   int64_t updates = 0;            // of them, those that changed the parameters

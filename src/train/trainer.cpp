@@ -7,6 +7,7 @@
 #include "arch/model_folder.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -17,6 +18,7 @@
 #include "train/checkpoint.h"
 #include "train/estimate.h"
 #include "train/init.h"
+#include "train/measure_products.h"
 #include "train/non_finite.h"
 #include "train/progress.h"
 #include "train/run_folder.h"
@@ -32,19 +34,6 @@ constexpr int64_t kMostUnlabelledInRow = 10;
 
 std::string precision_name(const Precision& precision) {
   return precision == Precision::bfloat16() ? "bf16" : "float32";
-}
-
-// What differs between where a run was and where it goes on, in words; empty when its bits will be the same.
-std::string differences(const Surroundings& before, const Surroundings& now) {
-  std::string text;
-  auto compare = [&](const char* what, const std::string& a, const std::string& b) {
-    if (a != b) text += fmt::format("{}{} {} instead of {}", text.empty() ? "" : ", ", what, b, a);
-  };
-  compare("instruction set", before.isa, now.isa);
-  compare("precision", before.precision, now.precision);
-  compare("processor", before.processor, now.processor);
-  compare("matrix library", before.matrix_library, now.matrix_library);
-  return text;
 }
 
 std::optional<TrainResult> finished_before(const RunConfig& config, const RunFolder& folder, int64_t total) {
@@ -134,6 +123,7 @@ class Trainer {
     ranks_.require_same(surroundings_.matrix_library, "the library of matrix products");
     ranks_.require_same(hex64(hash64(to_toml(config))), "the run's config");
     ranks_.require_same(data.tokenizer.hash() + data.tokens.training().hash(), "the text or its tokenizer");
+    if (config.products == ProductsBy::measurement) settle_products(ctx);
     start();
     if (!past_end()) say_estimate(ctx);
   }
@@ -186,6 +176,44 @@ class Trainer {
     } else {
       log::info(std::string_view(line));
     }
+  }
+
+  // As rank 0 has measured, at this start or an earlier one.
+  void settle_products(Context& ctx) {
+    const std::string where = folder_.products().string();
+    const std::string text = ranks_.led(ranks_.leads() ? measured_products(ctx) : "");
+    chosen_.emplace(ctx.gemm(), product_choices_from_json(parse_json(text, where), where), where);
+  }
+
+  // products.json, whole.
+  std::string measured_products(Context& ctx) const {
+    const std::filesystem::path file = folder_.products();
+    ProductChoices choices{.surroundings = surroundings_, .list = {}};
+    if (std::filesystem::exists(file)) {
+      ProductChoices before = product_choices_from_json(read_json(file), file.string());
+      const std::string other = differences(before.surroundings, surroundings_);
+      if (other.empty()) {
+        choices = std::move(before);
+      } else {
+        say(fmt::format("matrix products are measured again: {}", other));
+      }
+    }
+    const RunConfig share = ranks_.share_of(config_);
+    std::vector<PassProduct> products =
+        products_of_run({.ctx = ctx,
+                         .model = *model_,
+                         .recompute = share.recompute,
+                         .rows = [&](int64_t rows) { return packed_rows(data_, share, rows, share.model.max_seq_len); },
+                         .training_rows = share.micro_batch,
+                         .validation_rows = hooks_.validate && heldout_.rows() > 0 ? hooks_.validation_rows : 0});
+    const size_t known = choices.list.size();
+    measure_missing(ctx, products, choices);
+    std::string text = to_json(choices).dump(2) + "\n";
+    if (choices.list.size() == known) return text;
+    write_file_atomically(file, text);
+    say(fmt::format("{} matrix products measured, {} of all {} are computed otherwise than by the rule",
+                    choices.list.size() - known, unruly(ctx.isa(), choices), choices.list.size()));
+    return text;
   }
 
   void say_estimate(Context& ctx) {
@@ -626,6 +654,7 @@ class Trainer {
   HeldOut heldout_;
   CheckpointStore checkpoints_;
   Surroundings surroundings_;
+  std::optional<ChosenProducts> chosen_;
   std::optional<RunRecorder> recorder_;
 
   RunState state_;
