@@ -18,6 +18,26 @@ void update(benchmark::State& state) {
   rate(state, "bytes", 7.0 * static_cast<double>(w.bytes()));
 }
 
+enum Moments : int64_t { float32, bfloat16, bits8 };
+
+// Arguments: parameters, format of the moments. With a copy in bf16, as in a step.
+void update_with_state(benchmark::State& state) {
+  Context ctx;
+  Arena arena;
+  const int64_t n = state.range(0);
+  const DType type = state.range(1) == bits8 ? DType::u8 : type_of(state.range(1) == bfloat16);
+  kernels::AdamWState moments{.first = arena.zeros(type, {n}), .second = arena.zeros(type, {n})};
+  if (type == DType::u8) {
+    moments.first_scale = arena.zeros(DType::f32, {kernels::state_blocks(n)});
+    moments.second_scale = arena.zeros(DType::f32, {kernels::state_blocks(n)});
+  }
+  Tensor w = random(arena, DType::f32, {n}), g = random(arena, DType::f32, {n}),
+         compute = arena.tensor(DType::bf16, {n});
+  kernels::AdamWStep step{.learning_rate = 1e-4, .weight_decay = 0.1, .step = 10};
+  measure(state, [&] { kernels::adamw(ctx, w, g, moments, compute, step, {}); });
+  rate(state, "elements", static_cast<double>(n));
+}
+
 void sum_of_squares(benchmark::State& state) {
   Context ctx;
   Arena arena;
@@ -27,6 +47,10 @@ void sum_of_squares(benchmark::State& state) {
 }
 
 BENCHMARK(update)->ArgsProduct({{1 << 16, 1 << 22}, {0, 1}})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(update_with_state)
+    ->ArgsProduct({{1 << 25}, {float32, bfloat16, bits8}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 BENCHMARK(sum_of_squares)->Arg(1 << 16)->Arg(1 << 22)->UseRealTime()->Unit(benchmark::kMicrosecond);
 
 }  // namespace
