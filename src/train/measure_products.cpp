@@ -1,8 +1,11 @@
 #include "train/measure_products.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "train/memory.h"
 
 namespace tandem {
@@ -70,9 +73,36 @@ ChosenProducts::ChosenProducts(Gemm& gemm, const ProductChoices& choices, const 
   for (const ProductChoice& choice : choices.list) gemm.choose(choice.form, choice.by);
 }
 
-int64_t unruly(Isa isa, const ProductChoices& choices) {
+namespace {
+
+// How many own_kernels() would have decided otherwise.
+int64_t against_the_rule(Isa isa, const ProductChoices& choices) {
   return std::count_if(choices.list.begin(), choices.list.end(),
                        [&](const ProductChoice& c) { return (c.by == Gemm::By::own) != own_kernels(isa, c.form); });
+}
+
+}  // namespace
+
+std::string keep_choices(const std::filesystem::path& file, const Surroundings& surroundings, const RunProducts& run,
+                         const std::function<void(const std::string& line)>& say) {
+  ProductChoices choices{.surroundings = surroundings, .list = {}};
+  if (std::filesystem::exists(file)) {
+    ProductChoices before = product_choices_from_json(read_json(file), file.string());
+    const std::string other = differences(before.surroundings, surroundings);
+    if (other.empty()) {
+      choices = std::move(before);
+    } else {
+      say(fmt::format("matrix products are measured again: {}", other));
+    }
+  }
+  const size_t known = choices.list.size();
+  measure_missing(run.ctx, products_of_run(run), choices);
+  std::string text = to_json(choices).dump(2) + "\n";
+  if (choices.list.size() == known) return text;
+  write_file_atomically(file, text);
+  say(fmt::format("{} matrix products measured, {} of all {} are computed otherwise than by the rule",
+                  choices.list.size() - known, against_the_rule(run.ctx.isa(), choices), choices.list.size()));
+  return text;
 }
 
 }  // namespace tandem

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "arch/model.h"
@@ -48,7 +50,10 @@ class ChosenProducts {
   Gemm& gemm_;
 };
 
-// How many of them own_kernels() would have decided otherwise.
-int64_t unruly(Isa isa, const ProductChoices& choices);
+// products.json of a run folder, with all that the run needs: what is there and was measured under the same
+// `surroundings` stays, the rest is measured now and written. Returns the file's text. `say` hears what was done.
+// InputError for a file that to_json() has not written.
+std::string keep_choices(const std::filesystem::path& file, const Surroundings& surroundings, const RunProducts& run,
+                         const std::function<void(const std::string& line)>& say);
 
 }  // namespace tandem

@@ -7,7 +7,6 @@
 #include "arch/model_folder.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -185,35 +184,16 @@ class Trainer {
     chosen_.emplace(ctx.gemm(), product_choices_from_json(parse_json(text, where), where), where);
   }
 
-  // products.json, whole.
   std::string measured_products(Context& ctx) const {
-    const std::filesystem::path file = folder_.products();
-    ProductChoices choices{.surroundings = surroundings_, .list = {}};
-    if (std::filesystem::exists(file)) {
-      ProductChoices before = product_choices_from_json(read_json(file), file.string());
-      const std::string other = differences(before.surroundings, surroundings_);
-      if (other.empty()) {
-        choices = std::move(before);
-      } else {
-        say(fmt::format("matrix products are measured again: {}", other));
-      }
-    }
     const RunConfig share = ranks_.share_of(config_);
-    std::vector<PassProduct> products =
-        products_of_run({.ctx = ctx,
-                         .model = *model_,
-                         .recompute = share.recompute,
-                         .rows = [&](int64_t rows) { return packed_rows(data_, share, rows, share.model.max_seq_len); },
-                         .training_rows = share.micro_batch,
-                         .validation_rows = hooks_.validate && heldout_.rows() > 0 ? hooks_.validation_rows : 0});
-    const size_t known = choices.list.size();
-    measure_missing(ctx, products, choices);
-    std::string text = to_json(choices).dump(2) + "\n";
-    if (choices.list.size() == known) return text;
-    write_file_atomically(file, text);
-    say(fmt::format("{} matrix products measured, {} of all {} are computed otherwise than by the rule",
-                    choices.list.size() - known, unruly(ctx.isa(), choices), choices.list.size()));
-    return text;
+    const RunProducts run{
+        .ctx = ctx,
+        .model = *model_,
+        .recompute = share.recompute,
+        .rows = [&](int64_t rows) { return packed_rows(data_, share, rows, share.model.max_seq_len); },
+        .training_rows = share.micro_batch,
+        .validation_rows = hooks_.validate && heldout_.rows() > 0 ? hooks_.validation_rows : 0};
+    return keep_choices(folder_.products(), surroundings_, run, [&](const std::string& line) { say(line); });
   }
 
   void say_estimate(Context& ctx) {

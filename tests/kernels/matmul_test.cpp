@@ -124,15 +124,7 @@ TEST(OwnProducts, TheChoiceFollowsFromTheProduct) {
                   .c_row_stride = 192,
                   .operands = DType::bf16,
                   .result = DType::bf16};
-  Product gradient{.m = 192,
-                   .n = 192,
-                   .k = 2048,
-                   .a_row_stride = 1,
-                   .a_column_stride = 192,
-                   .b_row_stride = 192,
-                   .c_row_stride = 192,
-                   .operands = DType::bf16,
-                   .accumulate = true};
+  Product gradient = weight_gradient(192, 192, 2048, DType::bf16);
   EXPECT_FALSE(own_kernels(Isa::avx512_bf16, forward));
   EXPECT_TRUE(own_kernels(Isa::avx512_bf16, gradient));
   EXPECT_TRUE(own_kernels(Isa::amx, gradient));

@@ -52,6 +52,19 @@ inline Product product_of(const Case& c, const Tensor& to, const Tensor& a, cons
   return p;
 }
 
+// A gradient of weights [m, n] over k rows, to which it is added: the left operand is turned.
+inline Product weight_gradient(int64_t m, int64_t n, int64_t k, DType operands) {
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .a_row_stride = 1,
+          .a_column_stride = m,
+          .b_row_stride = n,
+          .c_row_stride = n,
+          .operands = operands,
+          .accumulate = true};
+}
+
 using Multiply = void (*)(Context&, const Case&, const Tensor&, const Tensor&, const Tensor&);
 
 inline void check(const Case& c, Multiply measured = multiply) {

@@ -10,23 +10,10 @@ namespace {
 using kernels::faster;
 using kernels::ProductTimes;
 
-// A gradient of weights: left operand turned.
-Product gradient(DType operands) {
-  return {.m = 40,
-          .n = 24,
-          .k = 64,
-          .a_row_stride = 1,
-          .a_column_stride = 40,
-          .b_row_stride = 24,
-          .c_row_stride = 24,
-          .operands = operands,
-          .accumulate = true};
-}
-
 TEST(ProductTiming, TimesWhoeverHasAKernel) {
   for (DType operands : {DType::f32, DType::bf16}) {
     if (operands == DType::bf16 && !has_bf16_products(context().isa())) continue;
-    Product form = gradient(operands);
+    Product form = weight_gradient(40, 24, 64, operands);
     ProductTimes times = kernels::time_product(context(), form);
     EXPECT_TRUE(context().gemm().has(form, Gemm::By::own));
     EXPECT_TRUE(context().gemm().has(form, Gemm::By::onednn));
@@ -38,7 +25,7 @@ TEST(ProductTiming, TimesWhoeverHasAKernel) {
 }
 
 TEST(ProductTiming, TheOtherOneMustBeClearlyFaster) {
-  Product own = gradient(DType::bf16), theirs = gradient(DType::f32);
+  Product own = weight_gradient(40, 24, 64, DType::bf16), theirs = weight_gradient(40, 24, 64, DType::f32);
   ASSERT_TRUE(own_kernels(Isa::avx512_bf16, own));
   ASSERT_FALSE(own_kernels(Isa::avx512_bf16, theirs));
   auto by = [&](const Product& form, ProductTimes times) { return faster(Isa::avx512_bf16, form, times); };

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "base/error.h"
 #include "base/temporary_folder.h"
 #include "dist/thread_ranks.h"
@@ -187,14 +189,29 @@ TEST_F(MeasuredRun, MeasuresAgainElsewhere) {
 TEST_F(MeasuredRun, RanksDoAsRankZeroHasMeasured) {
   RunConfig config = config_in("ranks");
   config.precision = PrecisionChoice::float32;
-  test::ThreadRanks ranks(2);
-  ranks.run([&](Communicator& comm) {
-    Context ctx(1);
-    TrainHooks hooks = quiet_hooks();
-    hooks.ranks = &comm;
-    EXPECT_EQ(train(ctx, config, hooks).steps, 12);  // which checks that parameters are the same on all
-  });
+  auto on_two_ranks = [&](int64_t steps) {
+    config.steps = steps;
+    test::ThreadRanks ranks(2);
+    std::atomic<int64_t> obeyed = 0, ignored = 0;
+    ranks.run([&](Communicator& comm) {
+      Context ctx(1);
+      TrainHooks hooks = quiet_hooks();
+      hooks.ranks = &comm;
+      hooks.should_stop = [&] {
+        for (const ProductChoice& c : choices_of(config).list) ++(ctx.gemm().by(c.form) == c.by ? obeyed : ignored);
+        return false;
+      };
+      EXPECT_EQ(train(ctx, config, hooks).steps, steps);  // which checks that parameters are the same on all
+    });
+    EXPECT_GE(obeyed, 2 * static_cast<int64_t>(choices_of(config).list.size())) << "both ranks are asked";
+    EXPECT_EQ(ignored, 0);
+  };
+  on_two_ranks(4);
   EXPECT_FALSE(choices_of(config).list.empty());
+  turn_round(config);
+  std::string turned = file_of(config);
+  on_two_ranks(8);
+  EXPECT_EQ(file_of(config), turned);
 }
 
 }  // namespace
