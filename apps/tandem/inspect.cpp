@@ -70,7 +70,7 @@ const char* kind_of(const Product& p) {
 std::vector<PassProduct> products_of(Context& ctx, const Subject& subject, Model& model) {
   Rng rng(0, 0);
   const bool trains = subject.run.has_value();
-  const Objective objective = trains ? objective_of(*subject.run) : default_objective(subject.model.arch);
+  const Objective objective = trains ? objective_of(*subject.run) : plain_objective(subject.model.arch);
   Batch rows = random_rows(subject.model, objective, trains ? subject.run->micro_batch : 1, rng);
   return products_of_pass(ctx, model, trains ? subject.run->recompute : Recompute::none, rows,
                           trains ? Tape::Mode::record : Tape::Mode::no_grad);

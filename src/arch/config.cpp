@@ -87,6 +87,8 @@ Objective default_objective(Arch arch) {
   return learns(arch, Objective::text) ? Objective::text : Objective::span_corruption;
 }
 
+Objective plain_objective(Arch arch) { return learns(arch, Objective::text) ? Objective::text : Objective::prefix_lm; }
+
 void ModelConfig::fit_tokenizer(int64_t tokens) {
   int64_t needed = tokens;
   if (arch == Arch::encoder_decoder && n_sentinels > 0) {

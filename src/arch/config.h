@@ -122,5 +122,7 @@ bool learns(Arch arch, Objective objective);
 std::string objectives_of(Arch arch);
 // What the architecture learns from plain text when nothing else is said.
 Objective default_objective(Arch arch);
+// What any model of an architecture learns from rows of any tokens: span corruption would need sentinel tokens.
+Objective plain_objective(Arch arch);
 
 }  // namespace tandem

@@ -47,7 +47,7 @@ Batch random_rows(const ModelConfig& model, Objective objective, int64_t rows, R
   Batch batch;
   batch.rows = rows;
   batch.length = model.max_seq_len;
-  batch.objective = objective == Objective::conversation ? default_objective(model.arch) : objective;
+  batch.objective = objective == Objective::conversation ? plain_objective(model.arch) : objective;
   auto vocab = static_cast<uint32_t>(model.vocab_size);
   batch.isolated = document_tokens > 0;
   for (int64_t i = 0; i < batch.tokens(); ++i) {

@@ -56,6 +56,19 @@ TEST(Memory, PassesThatComputeNothingTakeTheSame) {
   }
 }
 
+// Random rows of tokens do for every model, also for one that answers and has no sentinel tokens.
+TEST(Memory, RandomRowsAskForNoSentinels) {
+  ModelConfig config = model_of(Arch::encoder_decoder);
+  config.sentinel_start = -1;
+  config.n_sentinels = 0;
+  Bench bench(config);
+  Rng rng(5, 0);
+  for (Objective objective : {Objective::conversation, plain_objective(config.arch)}) {
+    Batch rows = random_rows(config, objective, 2, rng);
+    EXPECT_GT(pass_memory(bench.ctx, *bench.model, Recompute::none, rows, Tape::Mode::record).arena, 0);
+  }
+}
+
 TEST(Memory, RowsBeyondThoseTriedFollowOnALine) {
   ModelConfig config = model_of(Arch::double_decoder);
   config.max_seq_len = 4096;
